@@ -17,6 +17,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
+from slipway.platforms.check import Check, Needs
+
 
 @dataclass(frozen=True, slots=True)
 class VolumeEntry:
@@ -93,6 +95,19 @@ ProgressSink = Callable[[Progress], None]
 
 
 @dataclass(frozen=True, slots=True)
+class Lifetime:
+    """When one container ran, in UTC: so long what it ran on was paid for.
+
+    Attributes:
+        began_at: When it was given to us; waiting for a free machine comes before.
+        ended_at: When it was given back; None while it runs.
+    """
+
+    began_at: datetime
+    ended_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class JobContext:
     """What a job's function is given beside its arguments."""
 
@@ -138,6 +153,9 @@ class JobHandle(Protocol):
     def logs(self) -> str:
         """What the job printed so far."""
 
+    def lifetimes(self) -> Sequence[Lifetime]:
+        """Every container that the job has had; none where the platform cannot tell."""
+
 
 @dataclass(frozen=True, slots=True)
 class ServerSpec:
@@ -177,11 +195,13 @@ class ServerStatus:
         phase: Where it is.
         detail: The reason, for a crash; otherwise what it is doing.
         timings_s: Cold start by phase, e.g. `{"load": 1.2, "first_inference": 0.3}`.
+        kernels: What it had to compile although it was made beforehand, and why; None where nobody counts.
     """
 
     phase: Phase
     detail: str = ""
     timings_s: Mapping[str, float] = field(default_factory=dict)
+    kernels: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +260,9 @@ class Platform(Protocol):
     def logs(self, deployment: Deployment, *, lines: int = 200) -> str:
         """The last lines the server printed, secrets removed."""
 
+    def lifetimes(self, deployment: Deployment) -> Sequence[Lifetime]:
+        """Every container that a server has had; none where the platform cannot tell."""
+
     def deployments(self, app: str) -> Sequence[Deployment]:
         """All servers of the app that run, the live one among them."""
 
@@ -260,3 +283,6 @@ class Platform(Protocol):
 
     def stop_app(self, app: str) -> None:
         """End every server of an app, the live one too, and its live address. The history stays."""
+
+    def diagnose(self, needs: Needs) -> Iterator[Check]:
+        """What this place has to say of itself, one check after the other; nothing is made or changed by looking."""

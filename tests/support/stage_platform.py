@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from slipway.errors import Crashed, Misconfigured
-from slipway.platforms.port import Deployment, Release, ServerSpec
+from slipway.platforms.check import Check, Health, Needs
+from slipway.platforms.port import Deployment, Lifetime, Release, ServerSpec
 from slipway.units import utc_now
 from tests.support.measure_volume import MemoryVolume
 
@@ -19,6 +20,7 @@ class MemoryPlatform:
     def __init__(self) -> None:
         self.volumes: dict[str, MemoryVolume] = {}
         self.running: dict[str, Deployment] = {}
+        self.lives: dict[str, list[Lifetime]] = {}
         self.releases: list[Release] = []
         self.live_version: int | None = None
         self.roll_back_fails = False
@@ -41,6 +43,12 @@ class MemoryPlatform:
 
     def stop(self, deployment: Deployment) -> None:
         self.running.pop(deployment.deployment_id, None)
+
+    def lifetimes(self, deployment: Deployment) -> Sequence[Lifetime]:
+        return self.lives.get(deployment.deployment_id, ())
+
+    def diagnose(self, needs: Needs) -> Iterator[Check]:
+        yield Check("memory", Health.OK, f"volumes {', '.join(needs.volumes)}")
 
     def deployments(self, app: str) -> Sequence[Deployment]:
         return list(self.running.values())

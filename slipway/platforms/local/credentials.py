@@ -31,6 +31,15 @@ def secret_value(directory: Path, name: str) -> str:
     return file.read_text().strip()
 
 
+def is_known(directory: Path, name: str) -> str:
+    """Where the value comes from, in words; empty if there will be none. Nothing is made by asking."""
+    if os.environ.get(name):
+        return "is in the environment"
+    if not name.endswith(MADE_HERE):
+        return ""
+    return "was made here" if (directory / name).exists() else "is made by the first run"
+
+
 def _make(file: Path) -> None:
     """Make a random value; of two processes doing so at once, the first wins."""
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -17,8 +17,8 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import IO, Any, Final, cast
 
@@ -27,9 +27,10 @@ from slipway.files import try_lock, write_atomic
 from slipway.platforms.local.environment import host_environment
 from slipway.platforms.local.generations import remove_unheld
 from slipway.platforms.local.naming import new_id
-from slipway.platforms.port import Job, Progress, ProgressSink
+from slipway.platforms.port import Job, Lifetime, Progress, ProgressSink
 from slipway.processes import end, identify
 from slipway.redact import redact_text
+from slipway.units import utc_now
 
 KEPT_JOBS: Final = 50
 CANCEL_GRACE_S: Final = 5.0
@@ -84,6 +85,7 @@ class LocalJob:
         finally:
             os.close(progress)
             os.close(held)
+        self._lifetime = Lifetime(utc_now())
         self._identity = identify(self._process.pid)
         self._logger = threading.Thread(target=self._keep_log, daemon=True)
         self._logger.start()
@@ -112,6 +114,10 @@ class LocalJob:
     def logs(self) -> str:
         """What the job printed so far."""
         return self._log.read_text(errors="replace") if self._log.exists() else ""
+
+    def lifetimes(self) -> Sequence[Lifetime]:
+        """The one process that the job has."""
+        return [self._lifetime]
 
     @property
     def _log(self) -> Path:
@@ -147,6 +153,7 @@ class LocalJob:
                 cast("IO[bytes]", self._process.stdin).close()
                 self._logger.join(_LOG_TIMEOUT_S)
                 self._process.wait(timeout=CANCEL_GRACE_S)
+                self._lifetime = replace(self._lifetime, ended_at=utc_now())
 
     def _result(self) -> Any:
         try:

@@ -10,7 +10,9 @@ from pathlib import Path
 
 from slipway.errors import Busy, Crashed, Misconfigured
 from slipway.files import try_lock
+from slipway.platforms.check import Check, Needs
 from slipway.platforms.local.credentials import secret_value
+from slipway.platforms.local.diagnosis import diagnose
 from slipway.platforms.local.jobs import LocalJob, start_job
 from slipway.platforms.local.naming import checked_name
 from slipway.platforms.local.ports import HOST
@@ -18,7 +20,7 @@ from slipway.platforms.local.releases import change_releases, find_release, read
 from slipway.platforms.local.routing import Routing
 from slipway.platforms.local.servers import Servers
 from slipway.platforms.local.volumes import LocalVolume
-from slipway.platforms.port import Deployment, Job, Phase, Release, ServerSpec, ServerStatus
+from slipway.platforms.port import Deployment, Job, Lifetime, Phase, Release, ServerSpec, ServerStatus
 from slipway.units import utc_now
 
 
@@ -87,6 +89,10 @@ class LocalPlatform:
         """The last lines the server printed, secrets removed."""
         return self._servers.logs(deployment.deployment_id, lines=lines, secrets=self._secrets_of(deployment))
 
+    def lifetimes(self, deployment: Deployment) -> Sequence[Lifetime]:
+        """The one process that a server has had."""
+        return self._servers.lifetimes(deployment.deployment_id)
+
     def deployments(self, app: str) -> Sequence[Deployment]:
         """All servers of the app that run, the live one among them."""
         return self._servers.running(app)
@@ -129,6 +135,10 @@ class LocalPlatform:
         Routing(self._root, app).stop()
         for deployment in self.deployments(app):
             self.stop(deployment)
+
+    def diagnose(self, needs: Needs) -> Iterator[Check]:
+        """The disk, the secrets and the volumes of this host."""
+        return diagnose(self._root, needs)
 
     def _restart(self, app: str, spec: ServerSpec, *, timeout_s: float) -> Deployment:
         deployment = self.deploy(app, spec)

@@ -22,6 +22,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, Final, cast
 
@@ -33,7 +34,7 @@ from slipway.platforms.local.ports import HOST, free_port
 from slipway.platforms.local.records import spec_from_json
 from slipway.platforms.local.volumes import LocalVolume
 from slipway.platforms.placeholders import expand
-from slipway.platforms.port import Deployment, Phase, ServerSpec, ServerStatus
+from slipway.platforms.port import Deployment, Lifetime, Phase, ServerSpec, ServerStatus
 from slipway.platforms.status import read_status
 from slipway.processes import ProcessIdentity, end, identify
 from slipway.redact import redact_text
@@ -133,6 +134,17 @@ class Servers:
             return ""
         return redact_text("\n".join(last), secrets)
 
+    def lifetimes(self, deployment_id: str) -> Sequence[Lifetime]:
+        """The server's one process; its end is the last sign of life, for who is killed tells none."""
+        directory = self._directory / deployment_id
+        try:
+            began_at = _changed_at(directory / "process.json")
+        except FileNotFoundError:
+            return []
+        if self._identity(deployment_id):
+            return [Lifetime(began_at)]
+        return [Lifetime(began_at, max(_changed_at(file) for file in directory.iterdir()))]
+
     def spec(self, deployment_id: str) -> ServerSpec:
         """What was started.
 
@@ -208,3 +220,7 @@ def _start(argv: Sequence[str], *, env: Mapping[str, str], directory: Path, keep
 
 def _read(file: Path) -> dict[str, Any]:
     return dict(json.loads(file.read_bytes()))
+
+
+def _changed_at(file: Path) -> datetime:
+    return datetime.fromtimestamp(file.stat().st_mtime, UTC)
