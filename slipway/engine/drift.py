@@ -37,14 +37,7 @@ def drift(profile: Profile, info: Mapping[str, Any], release_id: str | None) -> 
     if not states:
         return ["internal_states is missing: what is in force cannot be told"]
     found = [difference for state in states for difference in _differences(profile, {**info, **state}, release_id)]
-    return [*dict.fromkeys(found), *_cold_kernels(info)]  # ranks that agree say it once
-
-
-def _cold_kernels(info: Mapping[str, Any]) -> Iterator[str]:
-    """Kernels compiled at the start although they were precompiled; only the miniature reports them."""
-    cache = info.get("kernel_cache")
-    if isinstance(cache, dict) and cache.get("misses"):
-        yield f"kernel_cache missed {cache['misses']!r} units: the engine compiled them at its start"
+    return list(dict.fromkeys(found))  # ranks that agree say it once
 
 
 def _differences(profile: Profile, report: Mapping[str, Any], release_id: str | None) -> Iterator[str]:

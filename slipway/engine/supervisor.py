@@ -111,7 +111,7 @@ class Supervisor:
         """
         for asked in (signal.SIGTERM, signal.SIGINT):
             signal.signal(asked, lambda *_: self._events.put(StopAsked()))
-        self._tell(Phase.STARTING, "checking that the weights were verified")
+        self._tell(ServerStatus(Phase.STARTING, "checking that the weights were verified"))
         require_ready(self._options.model_dir, self._options.manifest_digest)
         self._kernels = self._give_kernels()
         engine = self._start()
@@ -129,7 +129,7 @@ class Supervisor:
             self._end(engine, grace_s)
             output.join(_OUTPUT_TIMEOUT_S)
             dismiss_guard(guard)
-        self._tell(Phase.STOPPED, "asked to stop")
+        self._tell(ServerStatus(Phase.STOPPED, "asked to stop"))
         return 0
 
     def _watch(self, engine: subprocess.Popen[bytes]) -> threading.Thread:
@@ -144,12 +144,12 @@ class Supervisor:
     def crash(self, error: SlipwayError) -> None:
         """Tell the reason, with the last lines that the engine printed."""
         detail = "\n".join([str(error), *self._log.last_lines])
-        self._tell(Phase.CRASHED, redact_text(detail, self._secrets))
+        self._tell(ServerStatus(Phase.CRASHED, redact_text(detail, self._secrets)))
 
     def _give_kernels(self) -> Kernels | None:
         if self._options.kernels is None:
             return None
-        self._tell(Phase.STARTING, "unpacking kernels")
+        self._tell(ServerStatus(Phase.STARTING, "unpacking kernels"))
         kernels = provide(self._options.kernels, self._options.kernel_key, self._options.kernel_roots)
         say(f"supervisor: {kernels.told()}\n")
         return kernels
@@ -182,7 +182,7 @@ class Supervisor:
             match event:
                 case Step(detail):
                     if not self._ready:
-                        self._tell(Phase.STARTING, detail)
+                        self._tell(ServerStatus(Phase.STARTING, detail))
                 case Ready():
                     self._ready = True
                     self._cold_start_s = self._timings_s(event)
@@ -202,7 +202,8 @@ class Supervisor:
         detail = f"serving; {self._kernels.told(start_s)}" if self._kernels else "serving"
         if self._ready and detail != self._told:
             self._told = detail
-            self._tell(Phase.READY, detail, self._cold_start_s)
+            kernels = self._kernels.faults() if self._kernels else None
+            self._tell(ServerStatus(Phase.READY, detail, self._cold_start_s, kernels))
 
     def _timings_s(self, ready: Ready) -> Mapping[str, float]:
         """The start by phase: as the engine's log tells it, else as seen from outside. Phases add up to the total."""
@@ -260,10 +261,9 @@ class Supervisor:
         _signal_group(engine.pid, signal.SIGKILL)
         engine.wait(timeout=_REAP_TIMEOUT_S)
 
-    def _tell(self, phase: Phase, detail: str, timings_s: Mapping[str, float] | None = None) -> None:
-        status = ServerStatus(phase, detail, timings_s or {})
+    def _tell(self, status: ServerStatus) -> None:
         write_status(self._options.status_file, self._options.release_id, status)
-        say(f"supervisor: {self._options.release_id} {phase}: {detail}\n")
+        say(f"supervisor: {self._options.release_id} {status.phase}: {status.detail}\n")
 
 
 def main(argv: Sequence[str]) -> NoReturn:

@@ -53,6 +53,7 @@ class Facts(BaseModel):
         drift: Differences between what was asked for and what the server reports.
         probes: Outcomes of the conformance checks; None where they were not run.
         cold_start_s: Start of the candidate by phase; empty where Slipway did not start it.
+        kernels: What the engine had to compile although it was made beforehand; None where nobody counted.
         baseline: By workload, what the candidate is compared with.
     """
 
@@ -61,6 +62,7 @@ class Facts(BaseModel):
     drift: tuple[str, ...] = ()
     probes: tuple[Probe, ...] | None = None
     cold_start_s: dict[str, float] = Field(default_factory=dict)
+    kernels: tuple[str, ...] | None = None
     baseline: dict[str, Comparable] = Field(default_factory=dict)
 
 

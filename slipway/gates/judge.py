@@ -25,6 +25,9 @@ from slipway.profile import METRICS, Gate, Level, Profile, Statistic
 TIMED = frozenset(name for name, metric in METRICS.items() if metric.unit in {"s", "tokens/s", "ratio"})
 """Metrics that a client which does not keep up gets wrong."""
 
+OF_THE_START = frozenset({"cold_start_s", "kernels"})
+"""Metrics that are known only of a server that Slipway has started."""
+
 
 def judge(profile: Profile, evidence: Evidence, gates: Sequence[Gate] | None = None) -> list[Verdict]:
     """Decide gates of a profile.
@@ -186,8 +189,9 @@ def _of_findings(case: Case) -> Verdict:
 
 
 def _without_figure(case: Case, none: NoFigure) -> Verdict:
-    """The server's fault is a FAIL. What cannot be judged yet for want of a baseline is reported only."""
-    unjudged = not none.server and (case.gate.worse_by is not None or case.gate.statistic is Statistic.DROP)
+    """The server's fault is a FAIL. What cannot be judged for want of a baseline, or of a start, is reported only."""
+    not_yet = case.gate.worse_by is not None or case.gate.statistic is Statistic.DROP
+    unjudged = not none.server and (not_yet or case.gate.metric in OF_THE_START)
     return Verdict(
         gate=case.gate.gate_id,
         level=Level.ADVISORY if unjudged else case.gate.level,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from pydantic import ValidationError
 
@@ -18,6 +19,9 @@ from slipway.kernels.cache import Marker, differing, marker_path
 from slipway.kernels.directories import files_below, root_for
 from slipway.kernels.machine import describe_machine
 from slipway.kernels.pack import describe, unpack
+
+SHOWN: Final = 3
+"""New files that a sentence names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,14 @@ class Kernels:
         """Files that were not given: each is something the engine compiled although it should not have."""
         return sorted(files_below(self.root).keys() - self.given.keys())
 
+    def faults(self) -> tuple[str, ...]:
+        """What had to be compiled although it was made beforehand, or why nothing could be given: a sentence each."""
+        if self.miss:
+            return (f"none were given: {self.miss}",)
+        new = self.new_files()
+        more = f", and {len(new) - SHOWN} more" if len(new) > SHOWN else ""
+        return (f"{len(new)} files were compiled anew: {', '.join(new[:SHOWN])}{more}",) if new else ()
+
     def told(self, start_s: float | None = None) -> str:
         """Whether they are used, in a few words.
 
@@ -52,7 +64,7 @@ class Kernels:
         if self.miss:
             return f"kernels: none given ({self.miss})"
         new = self.new_files()
-        use = f"{len(new)} new since: {', '.join(new[:3])}" if new else "none new since"
+        use = f"{len(new)} new since: {', '.join(new[:SHOWN])}" if new else "none new since"
         saved_s = self.compile_s - start_s if start_s else 0.0
         saved = f"; about {saved_s:.0f} s saved" if saved_s >= 1 else ""
         return f"kernels: {len(self.given)} files unpacked in {self.seconds:.1f} s, {use}{saved}"

@@ -17,6 +17,7 @@ def write_status(path: Path, release_id: str, status: ServerStatus) -> None:
         "phase": status.phase,
         "detail": status.detail,
         "timings_s": dict(status.timings_s),
+        "kernels": status.kernels,
         "updated_at": utc_now().isoformat(),
     }
     write_atomic(path, json.dumps(document, indent=1).encode())
@@ -28,4 +29,10 @@ def read_status(path: Path) -> ServerStatus | None:
         document = json.loads(path.read_bytes())
     except FileNotFoundError:
         return None
-    return ServerStatus(Phase(document["phase"]), document["detail"], document["timings_s"])
+    kernels = document.get("kernels")
+    return ServerStatus(
+        Phase(document["phase"]),
+        document["detail"],
+        document["timings_s"],
+        None if kernels is None else tuple(kernels),
+    )

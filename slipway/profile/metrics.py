@@ -90,6 +90,13 @@ METRICS: Final[Mapping[str, Metric]] = MappingProxyType(
             level=Level.CRITICAL,
             source="Parsers for this model have mistyped arguments when streaming (SGLang issue 35564).",
         ),
+        "kernels": Metric(
+            unit="findings",
+            about="Kernels that the engine compiled although they were made beforehand, or why it was given none.",
+            statistics=_EQUAL,
+            applies_to="release",
+            source="A start took 422 s without them and 74 s with all, the first sampled request 119 s and 0.2 s.",
+        ),
         "cold_start_s": Metric(
             unit="s",
             about="From the start of the candidate's process through the first request of each length of the warm-up.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 from slipway.engine.client import server_info
@@ -16,13 +17,14 @@ from slipway.gates.judge import figure_values, judge
 from slipway.gates.session import workloads
 from slipway.gates.verdict import Verdict, blocking
 from slipway.measure import metrics
-from slipway.platforms.port import Deployment, Job, Mount, Phase
+from slipway.platforms.port import Deployment, Job, Mount, Phase, ServerStatus
 from slipway.profile import Profile, Statistic
 from slipway.records.baseline import baseline, comparison_key
 from slipway.records.ledger import LEDGER_VOLUME, evidence_folder
 from slipway.records.pairs import Pairs, pairs
 from slipway.redact import redact
 from slipway.stages.datasets import datasets_mount
+from slipway.stages.kernels import compiled_anew
 from slipway.stages.names import Stage
 from slipway.stages.run import Run
 
@@ -36,11 +38,11 @@ def run_gates(run: Run, candidate: Deployment) -> None:
     with run.stage(Stage.GATES) as stage:
         _store_facts(run, candidate)
         run.platform.start_job(_observe_job(run, candidate)).wait(timeout_s=run.remaining_s(), progress=stage.progress)
-        evidence = run.ledger.evidence(run.record)
+        status = run.platform.status(candidate)
+        evidence = _with_kernels(run, run.ledger.evidence(run.record), status)
         run.record.figures = {name: metrics.figures(taken) for name, taken in evidence.samples.items()}
         run.record.verdicts = judge(run.profile, evidence)
         _keep_for_comparison(run, evidence)
-        status = run.platform.status(candidate)
         if status.phase is not Phase.READY:
             raise Rejected(
                 f"The candidate did not survive its gates: {status.phase}: {status.detail}.",
@@ -80,6 +82,17 @@ def _store_facts(run: Run, candidate: Deployment) -> None:
         cold_start_s=run.record.cold_start_s,
         baseline=baseline(run.ledger, run.profile),
     )
+    _write_facts(run, facts)
+
+
+def _with_kernels(run: Run, evidence: Evidence, status: ServerStatus) -> Evidence:
+    """The evidence with what was compiled until now, stored: requests make an engine compile, too."""
+    facts = evidence.facts.model_copy(update={"kernels": compiled_anew(run, status)})
+    _write_facts(run, facts)
+    return replace(evidence, facts=facts)
+
+
+def _write_facts(run: Run, facts: Facts) -> None:
     run.ledger.write(f"{run.record.evidence}/{stored.FACTS_FILE}", facts.model_dump_json(indent=2).encode())
 
 

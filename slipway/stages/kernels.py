@@ -12,7 +12,7 @@ from slipway.kernels.architecture import require_architecture
 from slipway.kernels.build import PORT, Order
 from slipway.kernels.cache import look_up
 from slipway.kernels.directories import ROOTS
-from slipway.platforms.port import Job, Mount
+from slipway.platforms.port import Job, Mount, ServerStatus
 from slipway.stages.names import Stage
 from slipway.stages.planning import kernel_volume, weights_volume
 from slipway.stages.run import Run
@@ -37,6 +37,21 @@ def precompile_kernels(run: Run) -> None:
                 remedy="Run again; if it stays so, the volume loses commits.",
             )
         stage.done(_told(result))
+
+
+def compiled_anew(run: Run, status: ServerStatus) -> tuple[str, ...] | None:
+    """What a candidate compiled although it was made beforehand; None where neither supervisor nor engine counts.
+
+    A cache that the volume no longer has for the run's key is told with what differs in the nearest key's parts.
+    """
+    if status.kernels is None:
+        cache = run.record.server.get("kernel_cache")
+        misses = cache.get("misses") if isinstance(cache, dict) else None
+        if misses is None:
+            return None
+        return (f"the engine compiled {misses} units at its start",) if misses else ()
+    state = look_up(run.platform.volume(kernel_volume(run.profile)), run.kernel_key)
+    return status.kernels if state.usable else (*status.kernels, f"in the volume: {state.why}")
 
 
 def _miniature_job(run: Run) -> Job:

@@ -78,6 +78,7 @@ def test_a_server_runs_on_kernels_that_a_job_made(place: Place) -> None:
     status = place.platform.wait_ready(deployment, timeout_s=LONG_S)
     assert status.detail.startswith(f"serving; kernels: {result['units']} files unpacked in ")
     assert "none new since" in status.detail
+    assert status.kernels == ()
     assert list(status.timings_s)[:2] == ["kernels", "imports"]
     assert status.timings_s["total"] == pytest.approx(
         sum(seconds for phase, seconds in status.timings_s.items() if phase != "total")

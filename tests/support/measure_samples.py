@@ -80,7 +80,7 @@ def healthy(profile: Profile) -> dict[str, list[Sample]]:
 
 
 def seen(samples: Mapping[str, Sequence[Sample]], **facts: Any) -> Evidence:
-    """Evidence with these samples, taken by a client that kept up; no conformance check was broken."""
+    """Evidence with these samples, taken by a client that kept up; no check was broken, no kernel missed."""
     kept_up = Quality(
         stamps="kernel",
         processes=1,
@@ -95,7 +95,7 @@ def seen(samples: Mapping[str, Sequence[Sample]], **facts: Any) -> Evidence:
         clock_drift_s=0.0,
     )
     return Evidence(
-        facts=Facts(**({"probes": ()} | facts)),
+        facts=Facts(**({"probes": (), "kernels": ()} | facts)),
         samples={name: tuple(each) for name, each in samples.items()},
         quality=dict.fromkeys(samples, kept_up),
     )

@@ -110,6 +110,16 @@ def test_drift_fails_and_is_told() -> None:
     assert "tp_size" in other.reason
 
 
+def test_kernels_compiled_anew_fail_and_are_told() -> None:
+    profile = with_gate(metric="kernels", statistic="equal")
+    (none,) = judge(profile, seen({}, kernels=()))
+    (some,) = judge(profile, seen({}, kernels=("none were given: no cache", "in the volume: stale: image changed")))
+    (unknown,) = judge(profile, seen({}, kernels=None))
+    assert (none.decision, some.decision, unknown.decision) == (PASS, FAIL, INCONCLUSIVE)
+    assert "image changed" in some.reason
+    assert blocking([none, some, unknown]) == [some], "of a server that Slipway did not start, nobody knows"
+
+
 # --- both directions of a limit --------------------------------------------------------------------------------
 
 SPREAD = np.linspace(0.1, 0.2, 101)

@@ -154,6 +154,7 @@ def test_cache_is_made_packed_and_proved_by_a_second_start(built: tuple[World, d
     kernels = provide(world.mount.path, KEY.digest, tmp_path / "roots")
     assert (kernels.miss, kernels.new_files()) == ("", [])
     start_on(world, kernels)
+    assert kernels.faults() == ()
     assert kernels.new_files() == []  # neither the start nor any request compiled anything
 
 
@@ -183,6 +184,9 @@ def test_cache_of_another_image_is_no_use_and_is_seen_at_once(
     new = kernels.new_files()
     assert len([path for path in new if path.endswith("kernel.cubin")]) > 13
     assert "new since: deep_gemm/cache/kernel." in kernels.told()
+    (fault,) = kernels.faults()
+    assert fault.startswith(f"{len(new)} files were compiled anew: deep_gemm/cache/kernel.")
+    assert fault.endswith(f", and {len(new) - 3} more")
 
 
 def test_other_image_in_the_key_is_a_miss_by_name(built: tuple[World, dict[str, Any]]) -> None:

@@ -10,11 +10,11 @@ from slipway.errors import Corrupt, Misconfigured
 from slipway.kernels.build import PORT, Order
 from slipway.kernels.cache import CachedFile, Marker, marker_path
 from slipway.kernels.key import kernel_key
-from slipway.platforms.port import Job, Platform
+from slipway.platforms.port import Job, Phase, Platform, ServerStatus
 from slipway.profile import load_profile
 from slipway.records.record import StageStatus
 from slipway.stages.candidate import server_spec
-from slipway.stages.kernels import precompile_kernels
+from slipway.stages.kernels import compiled_anew, precompile_kernels
 from slipway.stages.planning import kernel_volume
 from slipway.stages.run import Run
 from slipway.weights.manifest import Manifest, ManifestFile
@@ -123,3 +123,20 @@ def test_architecture_that_does_not_fit_is_refused_before_any_gpu(platform: Jobs
     with pytest.raises(Misconfigured):
         precompile_kernels(a_run(platform, **changes))
     assert platform.started == []
+
+
+def test_what_a_server_compiled_is_told_with_what_differs(platform: Jobs) -> None:
+    run = a_run(platform)
+    assert compiled_anew(run, ServerStatus(Phase.READY)) is None
+    missed = ServerStatus(Phase.READY, kernels=("none were given: no cache",))
+    assert compiled_anew(run, missed) == ("none were given: no cache", "in the volume: no cache was made yet")
+    platform.volume(kernel_volume(BIG)).files.update(platform.leaves)
+    assert compiled_anew(run, missed) == missed.kernels
+    assert compiled_anew(run, ServerStatus(Phase.READY, kernels=())) == ()
+
+
+@pytest.mark.parametrize(("misses", "told"), [(0, ()), (2, ("the engine compiled 2 units at its start",))])
+def test_the_miniature_counts_by_itself(platform: Jobs, misses: int, told: tuple[str, ...]) -> None:
+    run = a_run(platform)
+    run.record.server = {"kernel_cache": {"hits": 4, "misses": misses}}
+    assert compiled_anew(run, ServerStatus(Phase.READY)) == told

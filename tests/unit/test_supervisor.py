@@ -173,12 +173,14 @@ def test_engine_is_given_its_kernels_and_their_use_is_told(start: Callable[..., 
     assert (roots / "key" / "triton" / "built.so").read_bytes() == b"kernel"
     assert supervised.status().detail.startswith("serving; kernels: 1 files unpacked in ")
     assert re.search(r"none new since; about (?:9\d\d|1000) s saved$", supervised.status().detail)
+    assert supervised.status().kernels == ()
 
 
 def test_engine_without_kernels_serves_and_says_so(start: Callable[..., Supervised], tmp_path: Path) -> None:
     supervised = start(options=("--kernels", str(tmp_path), "--kernel-key", "key", "--kernel-roots", str(tmp_path)))
     supervised.wait_ready()
     assert supervised.status().detail == "serving; kernels: none given (no cache for key key in the volume)"
+    assert supervised.status().kernels == ("none were given: no cache for key key in the volume",)
 
 
 def test_hung_engine_ends_the_container(start: Callable[..., Supervised], tmp_path: Path) -> None:
@@ -281,8 +283,9 @@ def test_the_engine_without_marker_is_never_started(start: Callable[..., Supervi
 
 
 def test_a_status_is_read_as_it_was_written(tmp_path: Path) -> None:
-    status = ServerStatus(Phase.READY, "serving", {"load": 1.5, "total": 2.0})
     assert read_status(tmp_path / "status.json") is None
-    write_status(tmp_path / "status.json", "r1", status)
-    assert read_status(tmp_path / "status.json") == status
+    for kernels in (None, (), ("2 files were compiled anew: a, b",)):
+        status = ServerStatus(Phase.READY, "serving", {"load": 1.5, "total": 2.0}, kernels)
+        write_status(tmp_path / "status.json", "r1", status)
+        assert read_status(tmp_path / "status.json") == status
     assert json.loads((tmp_path / "status.json").read_text())["release_id"] == "r1"

@@ -23,6 +23,7 @@ from slipway.gates.kinds import (
     e2e,
     error_rate,
     event_gap,
+    kernels,
     prefix_reuse,
     throughput,
     tool_calls,
@@ -54,5 +55,5 @@ NOTES: Final[Mapping[str, Callable[[Case], str]]] = MappingProxyType(
 """What a verdict's reason adds to the figure; empty where there is nothing to add."""
 
 FINDINGS: Final[Mapping[str, Callable[[Case], tuple[str, ...]]]] = MappingProxyType(
-    {"config_drift": config_drift.findings, "conformance": conformance.findings}
+    {"config_drift": config_drift.findings, "conformance": conformance.findings, "kernels": kernels.findings}
 )
