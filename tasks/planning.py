@@ -3,9 +3,11 @@
 from prefect import task
 from prefect.artifacts import create_image_artifact, create_markdown_artifact
 
+from slipway.preflight.plan import Plan
+from slipway.profile import Profile
 from slipway.records.plots import data_url
 from slipway.records.plots.memory import memory_svg
-from slipway.records.report import plan_table
+from slipway.records.report import plan_page
 from slipway.stages import planning
 from slipway.stages.run import Run
 from tasks.policy import RETRIED
@@ -17,7 +19,19 @@ def plan(run: Run) -> None:
     try:
         planning.plan_run(run)
     finally:
-        create_markdown_artifact(key="plan", markdown=plan_table(run.record), description="What runs, and why")
-        if run.record.plan is not None and run.record.plan.capacity is not None:
-            picture = data_url(memory_svg(run.record.plan.capacity))
-            create_image_artifact(image_url=picture, key="memory", description="One GPU's memory")
+        _publish(run.record.plan)
+
+
+@task(name="plan", **RETRIED)
+def plan_only(profile: Profile) -> Plan:
+    """The same without a run: nothing is held, nothing is kept."""
+    made = planning.plan_of(profile)
+    _publish(made)
+    return made
+
+
+def _publish(made: Plan | None) -> None:
+    create_markdown_artifact(key="plan", markdown=plan_page(made), description="What runs, and why")
+    if made is not None and made.capacity is not None:
+        picture = data_url(memory_svg(made.capacity))
+        create_image_artifact(image_url=picture, key="memory", description="One GPU's memory")

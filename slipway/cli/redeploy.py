@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -14,8 +15,9 @@ from flows import server
 from slipway.cli import live
 from slipway.cli.output import friendly_errors, out, print_json, say, show_verdicts
 from slipway.cli.plan import show_plan
-from slipway.errors import ERROR_KINDS, Crashed, SlipwayError
-from slipway.profile import load_profile
+from slipway.errors import ERROR_KINDS, Crashed, Misconfigured, SlipwayError
+from slipway.profile import Overrides, load_profile, overridden, parse_overrides
+from slipway.profile.load import is_file
 from slipway.records.events import Observer, StageEvent, observed_by
 from slipway.records.ledger import Ledger
 from slipway.records.record import ReleaseRecord
@@ -23,23 +25,44 @@ from slipway.stages.surroundings import home, open_platform
 from slipway.units import show_seconds, show_usd
 
 
-def redeploy(
+def redeploy(  # noqa: PLR0913 - one parameter for each option: typer reads them from the signature
     profile: Annotated[str, typer.Argument(help="Profile's name, or path of a YAML file.")] = "miniature",
+    *,
     revision: Annotated[str | None, typer.Option(help="Commit of the weights to release instead.")] = None,
+    image: Annotated[str | None, typer.Option(help="Container image of the engine to use instead.")] = None,
+    limit: Annotated[
+        list[str] | None, typer.Option(help="Another limit, GATE:at_most=VALUE; may be repeated.", metavar="LIMIT")
+    ] = None,
+    max_cost_usd: Annotated[float | None, typer.Option(help="Budget of this run in US dollars.")] = None,
+    max_run_s: Annotated[float | None, typer.Option(help="Deadline of this run in seconds.")] = None,
+    strategy: Annotated[str | None, typer.Option(help="`candidate`, or `in_place` of the live release.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Events and the record as JSON lines.")] = False,
 ) -> None:
     """Release a profile: promoted (exit 0), rejected (1), wrong configuration (2), infrastructure (3)."""
     with friendly_errors(as_json=as_json):
-        chosen = load_profile(profile, revision=revision)
+        overrides = parse_overrides(
+            revision=revision,
+            image=image,
+            limits=[parse_limit(given) for given in limit or ()],
+            max_cost_usd=max_cost_usd,
+            max_run_s=max_run_s,
+            strategy=strategy,
+        )
+        chosen = overridden(load_profile(profile), overrides)
         if dry_run:
             show_plan(chosen, as_json=as_json)
             return
         platform = open_platform(chosen.platform)
-        seen: list[StageEvent] = []
+        seen: list[str] = []
+
+        def note(event: StageEvent) -> None:
+            if event.release_id:  # a run that waits for another one has none yet
+                seen.append(event.release_id)
+
         try:
-            with _observer(as_json=as_json) as observer, observed_by(observer), observed_by(seen.append):
-                state = _run_flow(profile, revision)
+            with _observer(as_json=as_json) as observer, observed_by(observer), observed_by(note):
+                state = _run_flow(profile, overrides)
         except KeyboardInterrupt:
             if not seen:
                 raise
@@ -47,7 +70,7 @@ def redeploy(
             if not seen:
                 kind = ERROR_KINDS.get(state.name or "", Crashed)
                 raise kind(state.message or "The flow ended before it began.", remedy="")
-        record = Ledger(platform).load(seen[-1].release_id)
+        record = Ledger(platform).load(seen[-1])
     if as_json:
         print_json(record.model_dump(mode="json"))
     else:
@@ -64,7 +87,23 @@ def _observer(*, as_json: bool) -> Iterator[Observer]:
             yield observer
 
 
-def _run_flow(profile: str, revision: str | None) -> Any:
+def parse_limit(text: str) -> dict[str, str]:
+    """`ttft_s.p50@chat:at_most=0.4` as the fields of a `Limit`.
+
+    Raises:
+        Misconfigured: If it is written otherwise.
+    """
+    found = re.fullmatch(r"(?P<gate>[^:]+):(?P<kind>at_most|at_least|worse_by)=(?P<value>[^=]+)", text)
+    if found is None:
+        raise Misconfigured(
+            f"The limit {text!r} cannot be read.",
+            remedy="Write GATE:at_most=VALUE, GATE:at_least=VALUE or GATE:worse_by=SHARE, as in "
+            "`ttft_s.p50@chat:at_most=0.4`.",
+        )
+    return {"gate": found["gate"], found["kind"]: found["value"]}
+
+
+def _run_flow(profile: str, overrides: Overrides) -> Any:
     """Run the flow in this process; Prefect's server is the user's, or one that ends with this process."""
     server.log_to_server_only()
     own = None if server.is_configured() else server.start_prefect_server(home() / "prefect")
@@ -73,7 +112,8 @@ def _run_flow(profile: str, revision: str | None) -> Any:
     flows = import_module("flows.redeploy")  # takes seconds: other commands do without, and the server boots meanwhile
     if own:
         server.wait_until_up(own)
-    return flows.redeploy(profile, flows.Overrides(revision=revision), return_state=True)
+    place = {"profile_file" if is_file(profile) else "profile": profile}
+    return flows.redeploy(**place, overrides=overrides, return_state=True)
 
 
 def _show_result(record: ReleaseRecord, url: str) -> None:

@@ -30,6 +30,11 @@ def profile_names() -> list[str]:
     return sorted(path.stem for path in profile_directory().glob("*.yaml"))
 
 
+def is_file(name_or_path: str) -> bool:
+    """Whether a profile is named by the path of its file."""
+    return Path(name_or_path).suffix in {".yaml", ".yml"}
+
+
 def load_profile(name_or_path: str, *, revision: str | None = None) -> Profile:
     """Read a profile.
 
@@ -41,7 +46,7 @@ def load_profile(name_or_path: str, *, revision: str | None = None) -> Profile:
         Misconfigured: If it does not exist, is not YAML, or breaks a rule; all broken rules are named.
     """
     path = Path(name_or_path)
-    if path.suffix not in {".yaml", ".yml"}:
+    if not is_file(name_or_path):
         path = profile_directory() / f"{name_or_path}.yaml"
     try:
         text = path.read_text(encoding="utf-8")

@@ -8,6 +8,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from slipway.profile.conduct import Exclusive, Strategy
 from slipway.profile.gates import Gate
 from slipway.profile.spec import EnvironmentName, Name, PositiveSeconds, SecretName, ServedName, Spec, Word
 from slipway.profile.waivers import Expected, Waiver
@@ -191,6 +192,14 @@ class Profile(Spec):
         False,
         description="Measure the live release in turn with the candidate, block by block, and compare with it instead "
         "of with the accepted releases before: surer, and twice the GPU time.",
+    )
+    strategy: Strategy = Field(
+        "candidate",
+        description="`candidate`: tried beside the live release. `in_place`: the live release is stopped first, for "
+        "where there are GPUs for one only; users wait meanwhile, and it is started again if the run fails.",
+    )
+    exclusive: Exclusive = Field(
+        default_factory=Exclusive, description="What a run does while another one holds the app."
     )
     budget: Budget = Field(description="What a run may take.")
     expected: Expected = Field(

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from slipway.gates.verdict import Verdict, is_comparison, show_figure
+from slipway.preflight.plan import Plan
 from slipway.records import capacity as planned
 from slipway.records.record import ReleaseRecord
 from slipway.units import show_seconds, show_usd
@@ -39,8 +40,12 @@ def report(record: ReleaseRecord) -> str:
 
 
 def plan_table(record: ReleaseRecord) -> str:
-    """The plan: what runs, what is skipped, and why; what changes, what is known to be wrong, what can be carried."""
-    plan = record.plan
+    """The plan of a run."""
+    return plan_page(record.plan)
+
+
+def plan_page(plan: Plan | None) -> str:
+    """A plan: what runs, what is skipped, and why; what changes, what is known to be wrong, what can be carried."""
     if plan is None:
         return "No plan was made."
     parts = [_table(planned.STEP_COLUMNS, [planned.step_row(step) for step in plan.steps])]

@@ -9,7 +9,7 @@ from slipway.measure import warmup
 from slipway.platforms.port import Deployment, Mount, Progress, ServerSpec, ServerStatus
 from slipway.stages.names import Stage
 from slipway.stages.planning import kernel_volume, weights_volume
-from slipway.stages.run import Run
+from slipway.stages.run import Run, deployment_of
 from slipway.units import show_seconds
 from slipway.weights.layout import model_path
 
@@ -57,6 +57,7 @@ def deploy_candidate(run: Run) -> Deployment:
         spec = server_spec(run)
         run.record.argv = list(spec.argv)
         timeout_s = min(run.profile.scaling.startup_timeout_s, run.remaining_s())
+        stood_in = _make_room(run)
         candidate = run.platform.deploy(run.profile.app, spec)
         try:
             status = run.platform.wait_ready(candidate, timeout_s=timeout_s)
@@ -66,8 +67,17 @@ def deploy_candidate(run: Run) -> Deployment:
             raise
         run.record.cold_start_s = dict(status.timings_s)
         steps = ", ".join(f"{name} {show_seconds(seconds)}" for name, seconds in status.timings_s.items())
-        stage.done(f"{candidate.url} ({steps}){_kernels_told(run, status)}")
+        stage.done(f"{candidate.url} ({steps}){_kernels_told(run, status)}{stood_in}")
         return candidate
+
+
+def _make_room(run: Run) -> str:
+    """In place: end the live release first. Its version stays live, so that whatever ends the run restores it."""
+    live = run.platform.live(run.profile.app) if run.profile.strategy == "in_place" else None
+    if live is None:
+        return ""
+    run.platform.stop(deployment_of(live))
+    return f"; in place of version {live.version}, which was stopped for it"
 
 
 def require_release(run: Run, url: str) -> None:

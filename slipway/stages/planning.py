@@ -23,6 +23,7 @@ from slipway.records.ledger import Ledger
 from slipway.stages.forecast import gpu_seconds, step
 from slipway.stages.names import Stage
 from slipway.stages.run import Run
+from slipway.stages.surroundings import hub_endpoint, open_platform
 from slipway.units import show_bytes, show_usd
 from slipway.weights.hub import fetch_manifest
 from slipway.weights.layout import model_path
@@ -101,6 +102,19 @@ def make_plan(profile: Profile, platform: Platform, manifest: Manifest) -> tuple
         changes=_changes(profile, manifest, platform, live),
     )
     return plan, key
+
+
+def plan_of(profile: Profile) -> Plan:
+    """What a run of a profile would do now; nothing is held and nothing is kept.
+
+    Raises:
+        Misconfigured: If platform or Hub refuse.
+        Transient: If the Hub cannot be reached.
+    """
+    platform = open_platform(profile.platform)
+    with hub_endpoint(profile) as hub:
+        plan, _ = make_plan(profile, platform, resolve(profile, platform, hub))
+    return plan
 
 
 def shape_in(volume: Volume, manifest: Manifest) -> ModelShape | None:

@@ -7,7 +7,7 @@ from slipway.platforms.port import Deployment, Platform, Release
 from slipway.records.record import Outcome, ReleaseRecord
 from slipway.stages.candidate import require_release
 from slipway.stages.names import Stage
-from slipway.stages.run import Run
+from slipway.stages.run import Run, deployment_of, restore
 
 CONFIRMATIONS = 3
 
@@ -42,6 +42,8 @@ def undo(run: Run) -> Outcome:
     for deployment in platform.deployments(app):
         if deployment.release_id == run.release_id:
             platform.stop(deployment)
+    if run.profile.strategy == "in_place":
+        restore(platform, app, timeout_s=run.profile.scaling.startup_timeout_s)
     return outcome
 
 
@@ -70,11 +72,6 @@ def describe(error: BaseException) -> str:
     if isinstance(error, Exception):
         return f"{type(error).__name__}: {error}"
     return "The run was told to end (interrupted, or cancelled)."
-
-
-def deployment_of(release: Release) -> Deployment:
-    """The server behind a release."""
-    return Deployment(release.app, release.deployment_id, release.release_id, release.url)
 
 
 def roll_back(platform: Platform, app: str, version: int, *, timeout_s: float) -> Release:

@@ -14,12 +14,13 @@ from contextlib import contextmanager
 from slipway.endpoint import Endpoint
 from slipway.errors import Rejected, SlipwayError
 from slipway.kernels.key import KernelKey
-from slipway.platforms.port import Deployment, Platform, Progress
+from slipway.platforms.port import Deployment, Platform, Progress, Release
 from slipway.preflight.plan import Plan
 from slipway.profile import Profile
 from slipway.records.events import EventKind, StageEvent, publish
 from slipway.records.ledger import Ledger
 from slipway.records.record import Outcome, ReleaseRecord, StageRecord, StageStatus
+from slipway.stages.exclusive import holding
 from slipway.stages.names import ON_GPU, Stage
 from slipway.stages.surroundings import hub_endpoint, open_platform
 from slipway.units import HOURS, utc_now
@@ -177,11 +178,11 @@ def open_run(profile: Profile) -> Iterator[Run]:
     """Hold the app for one release, clear away what dead runs left, and begin a record.
 
     Raises:
-        Busy: If another run holds the app.
+        Busy: If another run holds the app, also after waiting where the profile says so.
         Misconfigured: If the platform is not there.
     """
     platform = open_platform(profile.platform)
-    with platform.exclusive(profile.app), hub_endpoint(profile) as hub:
+    with holding(platform, profile.app, profile.exclusive), hub_endpoint(profile) as hub:
         run = Run(profile, platform, hub)
         clear_after_dead_runs(platform, run.ledger, profile.app)
         run.ledger.save(run.record)
@@ -204,8 +205,32 @@ def clear_after_dead_runs(platform: Platform, ledger: Ledger, app: str) -> None:
             record.reason = f"its process died in {stage!r}, after the switch; the release serves"
         else:
             record.outcome = Outcome.INTERRUPTED
-            record.reason = f"its process died in {stage!r}; production was not touched"
+            record.reason = f"its process died in {stage!r}; {_production_after(platform, record)}"
         ledger.save(record)
+
+
+def _production_after(platform: Platform, record: ReleaseRecord) -> str:
+    """What became of production after a run that died; where it had stopped the live release, that is started again."""
+    if record.profile.get("strategy") != "in_place":
+        return "production was not touched"
+    try:
+        restore(platform, record.app, timeout_s=record.profile["scaling"]["startup_timeout_s"])
+    except SlipwayError as error:
+        return f"the live release, stopped by it, does not start again: {error}"
+    return "the live release serves"
+
+
+def restore(platform: Platform, app: str, *, timeout_s: float) -> None:
+    """Start the live release again where a run in place has stopped it. Harmless where it serves."""
+    live = platform.live(app)
+    if live is None or live.deployment_id in {running.deployment_id for running in platform.deployments(app)}:
+        return
+    platform.roll_back(app, live.version, timeout_s=timeout_s)
+
+
+def deployment_of(release: Release) -> Deployment:
+    """The server behind a release."""
+    return Deployment(release.app, release.deployment_id, release.release_id, release.url)
 
 
 def new_release_id(app: str) -> str:

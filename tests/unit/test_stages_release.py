@@ -165,3 +165,45 @@ def test_rollback_command_ends_the_release_it_replaces(platform: MemoryPlatform)
 def test_stop_names_what_it_ended(platform: MemoryPlatform) -> None:
     assert release.stop_app(cast("Platform", platform), APP) == ["server-1"]
     assert platform.live(APP) is None
+
+
+def in_place(platform: MemoryPlatform) -> Run:
+    run = a_run(platform)
+    run.profile = PROFILE.model_copy(update={"strategy": "in_place"})
+    run.record.profile = run.profile.model_dump(mode="json")
+    run.ledger.save(run.record)
+    return run
+
+
+def test_in_place_the_live_release_is_started_again_when_the_run_fails(platform: MemoryPlatform) -> None:
+    run = in_place(platform)
+    assert "version 1" in candidate._make_room(run)
+    assert not platform.running
+    deploy(platform, run.release_id)
+
+    record = release.conclude_failure(run, Rejected("Too slow.", remedy="Look."))
+
+    live = platform.live(APP)
+    assert live is not None
+    assert (live.release_id, record.outcome) == ("first", Outcome.REJECTED)
+    assert [d.release_id for d in platform.running.values()] == ["first"]
+
+
+@pytest.mark.parametrize(("fails", "said"), [(False, "serves"), (True, "does not start again")])
+def test_in_place_a_run_that_died_is_made_good_by_the_next(platform: MemoryPlatform, *, fails: bool, said: str) -> None:
+    run = in_place(platform)
+    candidate._make_room(run)
+    deploy(platform, run.release_id)
+    platform.roll_back_fails = fails
+
+    clear_after_dead_runs(cast("Platform", platform), run.ledger, APP)
+
+    assert [d.release_id for d in platform.running.values()] == ([] if fails else ["first"])
+    record = run.ledger.load(run.release_id)
+    assert record.outcome is Outcome.INTERRUPTED
+    assert said in record.reason
+
+
+def test_beside_the_live_release_nothing_is_stopped(platform: MemoryPlatform) -> None:
+    assert candidate._make_room(a_run(platform)) == ""
+    assert [d.release_id for d in platform.running.values()] == ["first"]
