@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from slipway.platforms.check import Check, Needs
+from slipway.platforms.resources import Replicas, Resources
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +127,9 @@ class Job:
         mounts: Volumes the job sees.
         env: Additional environment variables.
         secrets: Names of environment variables whose values the platform knows; never written anywhere.
+        resources: The machine it needs.
+        work: What it does, by content. Where jobs outlive those who started them, the next start of the same work
+            picks up the job that still runs; empty: each start is a job of its own.
     """
 
     name: str
@@ -134,6 +138,8 @@ class Job:
     mounts: tuple[Mount, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     secrets: tuple[str, ...] = ()
+    resources: Resources = field(default_factory=Resources)
+    work: str = ""
 
 
 class JobHandle(Protocol):
@@ -168,6 +174,8 @@ class ServerSpec:
         mounts: Volumes, always read-only.
         secrets: Names of secret environment variables.
         stop_grace_s: How long the server may take to finish what it has begun.
+        resources: The machine that each of its containers needs.
+        replicas: How many containers serve users.
     """
 
     release_id: str
@@ -176,6 +184,8 @@ class ServerSpec:
     mounts: tuple[Mount, ...]
     secrets: tuple[str, ...] = ()
     stop_grace_s: float = 20.0
+    resources: Resources = field(default_factory=Resources)
+    replicas: Replicas = field(default_factory=Replicas)
 
 
 class Phase(StrEnum):
@@ -243,7 +253,7 @@ class Platform(Protocol):
         """Hold the app for one release; raises `Busy` when another run holds it. A dead holder holds nothing."""
 
     def start_job(self, job: Job) -> JobHandle:
-        """Start a job. It does not outlive the process that started it."""
+        """Start a job, or pick up the one that does the same work. If it outlives this process is the platform's."""
 
     def deploy(self, app: str, spec: ServerSpec) -> Deployment:
         """Start a candidate beside the live release; returns at once. It outlives this process."""

@@ -22,11 +22,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import IO, Any, Final, cast
 
-from slipway.errors import ERROR_KINDS, JobDied, Transient
+from slipway.errors import JobDied, Transient
 from slipway.files import try_lock, write_atomic
 from slipway.platforms.local.environment import host_environment
 from slipway.platforms.local.generations import remove_unheld
 from slipway.platforms.local.naming import new_id
+from slipway.platforms.outcomes import result_of
 from slipway.platforms.port import Job, Lifetime, Progress, ProgressSink
 from slipway.processes import end, identify
 from slipway.redact import redact_text
@@ -157,15 +158,10 @@ class LocalJob:
 
     def _result(self) -> Any:
         try:
-            outcome = json.loads((self._directory / "outcome.json").read_bytes())
+            told = json.loads((self._directory / "outcome.json").read_bytes())
         except FileNotFoundError:
             raise self._died(f"ended without a result (exit status {self._process.returncode})") from None
-        if "result" in outcome:
-            return outcome["result"]
-        error = outcome["error"]
-        if error["kind"] in ERROR_KINDS:
-            raise ERROR_KINDS[error["kind"]](error["message"], remedy=error["remedy"])
-        raise self._died(f"failed: {error['message']}")
+        return result_of(told, self._died)
 
     def _died(self, how: str) -> JobDied:
         last = deque(self.logs().splitlines(), maxlen=_TOLD_LINES)

@@ -11,12 +11,18 @@ from datetime import datetime
 from typing import Any
 
 from slipway.platforms.port import Mount, Release, ServerSpec
+from slipway.platforms.resources import Replicas, Resources
 
 
 def spec_from_json(document: dict[str, Any]) -> ServerSpec:
     """A specification as `dataclasses.asdict` and JSON left it."""
     tuples = {name: tuple(document[name]) for name in ("argv", "secrets")}
-    return ServerSpec(**document | tuples | {"mounts": tuple(Mount(**mount) for mount in document["mounts"])})
+    machines = {
+        "resources": Resources(**document.get("resources", {})),
+        "replicas": Replicas(**document.get("replicas", {})),
+    }
+    mounts = tuple(Mount(**mount) for mount in document["mounts"])
+    return ServerSpec(**document | tuples | machines | {"mounts": mounts})
 
 
 def release_as_json(release: Release) -> dict[str, Any]:

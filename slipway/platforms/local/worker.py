@@ -7,20 +7,18 @@ Its standard input is a lifeline: when the process that started the job is gone,
 from __future__ import annotations
 
 import contextlib
-import importlib
 import json
 import os
 import sys
-import traceback
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from slipway.errors import Misconfigured, SlipwayError
 from slipway.files import write_atomic
 from slipway.platforms.local.mounts import mount
 from slipway.platforms.local.volumes import LocalVolume
+from slipway.platforms.outcomes import imported, outcome
 from slipway.platforms.placeholders import expand
 from slipway.platforms.port import JobContext, Progress
 from slipway.processes import fork_guard
@@ -52,23 +50,13 @@ def _tie_to_parent() -> None:
 
 
 def _outcome(job: dict[str, Any], write: Callable[[str], object]) -> dict[str, Any]:
-    """`{"result": …}`, or `{"error": {"kind", "message", "remedy"}}`."""
+    """Call the job's function; how it ended."""
 
     def report(progress: Progress) -> None:
         with contextlib.suppress(BrokenPipeError):
             write(json.dumps(asdict(progress)) + "\n")
 
-    try:
-        result = _call(job, report)
-        json.dumps(result)  # a result that is no JSON is the function's error, and told as one
-    except SlipwayError as error:
-        traceback.print_exc()
-        return {"error": {"kind": type(error).__name__, "message": error.message, "remedy": error.remedy}}
-    except BaseException as error:  # noqa: BLE001  # whatever the function raises is its outcome
-        traceback.print_exc()
-        message = "".join(traceback.format_exception_only(error)).strip()
-        return {"error": {"kind": None, "message": message, "remedy": ""}}
-    return {"result": result}
+    return outcome(lambda: _call(job, report))
 
 
 def _call(job: dict[str, Any], report: Callable[[Progress], None]) -> Any:
@@ -82,22 +70,7 @@ def _call(job: dict[str, Any], report: Callable[[Progress], None]) -> Any:
         known = {name: str(view.path) for name, view in mounts.items()} | {"python": sys.executable}
         os.environ |= expand(job["env"], known)
         arguments = expand(job["arguments"], known)
-        return _function(job["function"])(JobContext(mounts, report), **arguments)
-
-
-def _function(reference: str) -> Callable[..., Any]:
-    """The function that `package.module:name` names."""
-    module, _, name = reference.partition(":")
-    try:
-        function = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise Misconfigured(
-            f"The job's function {reference} cannot be imported: {error}.",
-            remedy="Name it as package.module:function, in a package that is installed here.",
-        ) from error
-    if not callable(function):
-        raise Misconfigured(f"{reference} is not a function.", remedy="Name a function.")
-    return function  # type: ignore[no-any-return]  # what a name leads to is only known at run time
+        return imported(job["function"])(JobContext(mounts, report), **arguments)
 
 
 def _without(secrets: list[str], text: str) -> str:
