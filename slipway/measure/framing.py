@@ -96,7 +96,7 @@ class Framing:
             after = at + len(piece)
             parts: list[bytes] = []
             while begin < after:
-                parts.append(piece[max(begin - at, 0) : end - at])
+                parts.append(piece[begin - at if begin > at else 0 : end - at])
                 if end > after:
                     break  # goes on in the next piece
                 begin, end = next(spans, _NEVER)

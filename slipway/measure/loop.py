@@ -1,8 +1,8 @@
 """The loop that runs while the clock does: wait, read, stamp, keep; one thread, epoll, non-blocking sockets.
 
-Reading a socket costs two system calls, and nearly all of the client's time goes there. So the loop wakes up at
-most once a millisecond and then reads all that has come: the kernel has stamped it. Without kernel stamps it
-reads at once.
+Waking up costs as much as reading five sockets. So the loop wakes up a few times in the span between two events of a
+stream, at most once a millisecond, and then reads all that has come: the kernel has stamped it. Without kernel stamps
+it reads at once.
 """
 
 from __future__ import annotations
@@ -20,10 +20,14 @@ from slipway.measure.load import ClosedLoop, OpenLoop
 from slipway.measure.target import CONNECT_TIMEOUT_S, Target
 
 NAP_NS = 1_000_000
+LONGEST_NAP_NS = 5_000_000
+NAPS_A_GAP = 3
+"""A stream's events come some three naps apart, so that two hardly ever share a read, and then one stamp."""
+
 NAP_FROM_STREAMS = 5
 """With fewer, a nap would save next to nothing, and could merge events of very fast streams."""
 
-SWEEP_NS = 50_000_000
+SWEEP_NS = 100_000_000
 BLOCKED_NS = 50_000
 """A wait that took longer than this was one: what woke it up had not waited before."""
 
@@ -55,12 +59,14 @@ class Record:
     Attributes:
         flights: One a request, in their order.
         clock: The wall clock against the monotonic one, for the stamps.
+        naps: From when on the loop napped how long, in order.
         start_ns: When the schedule began.
         end_ns: When the last request was done.
     """
 
     flights: list[Flight] = field(default_factory=list)
     clock: stamps.WallClock = field(default_factory=stamps.WallClock)
+    naps: list[tuple[int, int]] = field(default_factory=list)
     start_ns: int = 0
     end_ns: int = 0
 
@@ -85,7 +91,9 @@ def run(
 class _Loop:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._naps = stamps.kernel_stamps()
+        self._may_nap = stamps.kernel_stamps()
+        self._nap_ns = NAP_NS
+        self._naps: list[tuple[int, int]] = []
         self._epoll = select.epoll()
         self._connections: dict[int, Connection] = {}
         self._idle: list[Connection] = []
@@ -118,10 +126,12 @@ class _Loop:
             for index, intended_ns in due.due(now_ns, self._in_flight):
                 self._depart(index, intended_ns, now_ns)
             self._board()
-            self._turn(due.next_ns(self._in_flight))
+            due_ns = due.next_ns(self._in_flight)
+            while self._turn(due_ns):
+                pass
         self._clock.measure()
         flights = [flight for flight in self._flights if flight is not None]
-        return Record(flights, self._clock, start_ns, time.perf_counter_ns())
+        return Record(flights, self._clock, self._naps, start_ns, time.perf_counter_ns())
 
     def close(self) -> None:
         for connection in self._connections.values():
@@ -216,32 +226,40 @@ class _Loop:
 
     # --- the clock ------------------------------------------------------------------------------------------------
 
-    def _turn(self, due_ns: int | None) -> None:
-        """Wait, at most until `due_ns`; read all that has come, then act on it."""
+    def _turn(self, due_ns: int | None) -> bool:
+        """Wait, at most until `due_ns`; read all that has come, then act on it.
+
+        Returns:
+            Whether that was all: nothing is due, and nothing happened that could make it.
+        """
         ready, since_ns = self._wait(due_ns)
         connections = self._connections
         noticed: list[Connection] = []
+        writable: list[Connection] = []
         for fd, mask in ready:
             if mask & READABLE and connections[fd].receive(since_ns):
                 noticed.append(connections[fd])
-        writable = [connections[fd] for fd, mask in ready if mask & WRITABLE]
+            if mask & WRITABLE:
+                writable.append(connections[fd])
         for connection in noticed:
             self._examine(connection)
         for connection in writable:
             if connections.get(connection.fd) is connection:
                 self._write(connection)
         now_ns = time.perf_counter_ns()
-        if now_ns - self._swept_ns > SWEEP_NS:
+        swept = now_ns - self._swept_ns > SWEEP_NS
+        if swept:
             self._sweep(now_ns)
+        return not (noticed or writable or swept or (due_ns is not None and due_ns <= now_ns))
 
     def _wait(self, due_ns: int | None) -> tuple[list[tuple[int, int]], int]:
         """What is ready, and since when that may have waited unread."""
         clock = time.perf_counter_ns
         now_ns = clock()
         left_ns = SWEEP_NS if due_ns is None else due_ns - now_ns
-        if self._naps and self._in_flight >= NAP_FROM_STREAMS and left_ns > 0:
-            nap_ns = min(NAP_NS - (now_ns - self._woke_ns), left_ns)
-            if left_ns < 2 * NAP_NS:
+        if self._may_nap and self._in_flight >= NAP_FROM_STREAMS and left_ns > 0:
+            nap_ns = min(self._nap_ns - (now_ns - self._woke_ns), left_ns)
+            if left_ns < self._nap_ns + NAP_NS:
                 nap_ns = left_ns  # epoll knows whole milliseconds only
             if nap_ns > 0:
                 time.sleep(nap_ns / 1e9)
@@ -270,6 +288,7 @@ class _Loop:
 
         Ends that a read's tail did not give away (a server that sends more than its response) are found here.
         """
+        self._choose_nap(now_ns - self._swept_ns)
         self._swept_ns = now_ns
         self._clock.measure()
         for connection in list(self._connections.values()):
@@ -285,9 +304,21 @@ class _Loop:
         while self._waiting and now_ns > self._waiting[0].deadline_ns:
             self._end(self._waiting.popleft(), self._overdue)
 
+    def _choose_nap(self, passed_ns: int) -> None:
+        """Follow the fastest stream; what has arrived since the last sweep was not looked at yet."""
+        most = max((len(connection.arrived) for connection in self._connections.values()), default=0)
+        self._nap_ns = nap_ns(passed_ns, most)
+        self._naps.append((time.perf_counter_ns(), self._nap_ns))
+
     @property
     def _overdue(self) -> str:
         return f"no end within {self._plan.timeout_s:g} s"
+
+
+def nap_ns(passed_ns: int, reads: int) -> int:
+    """How long to nap, where the fastest stream was read so many times while so much time passed."""
+    gap_ns = passed_ns // reads if reads else 0
+    return min(max(gap_ns // NAPS_A_GAP, NAP_NS), LONGEST_NAP_NS)
 
 
 def _stale(connection: Connection, flight: Flight) -> bool:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-BY_DESIGN_S: Final = 2e-3
-"""The client reads once a millisecond; events of a stream that share a read within two are no fault of its."""
+BY_DESIGN_S: Final = 1e-3
+"""Events of a stream that share a read this long after the client's nap are no fault of its."""
 
 MAX_LAG_STEPS: Final = 0.5
 MAX_MERGED_SHARE: Final = 0.01

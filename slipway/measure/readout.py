@@ -67,7 +67,7 @@ def read(record: Record, request_ids: Sequence[str], began: Effort) -> tuple[tup
     """
     reads = _reads(record)
     made: list[Exchange] = []
-    slow = _slow_wake_ups(reads)
+    slow = _slow_wake_ups(reads, record.naps)
     events = merged = at = 0
     for flight, request_id in zip(record.flights, request_ids, strict=True):
         here = slice(at, at + len(flight.pieces))
@@ -111,7 +111,7 @@ def _reads(record: Record) -> _Reads:
     )
 
 
-def _slow_wake_ups(reads: _Reads) -> list[bool]:
+def _slow_wake_ups(reads: _Reads, naps: Sequence[tuple[int, int]]) -> list[bool]:
     """For each read, whether anything read at the same wake-up had waited longer than the client means to let it.
 
     Of events that share a read only the last one's wait is known; but what kept them waiting kept other streams'
@@ -120,7 +120,9 @@ def _slow_wake_ups(reads: _Reads) -> list[bool]:
     _, wake_up = np.unique(reads.since_ns, return_inverse=True)
     latest_ns = np.zeros(len(reads.since_ns), dtype=np.int64)
     np.maximum.at(latest_ns, wake_up, reads.late_ns)
-    slow: list[bool] = (latest_ns[wake_up] > BY_DESIGN_S / _NS).tolist()
+    began_ns, nap_ns = np.array(naps, dtype=np.int64).reshape(-1, 2).T
+    napped_ns = nap_ns[np.maximum(np.searchsorted(began_ns, reads.since_ns) - 1, 0)]
+    slow: list[bool] = (latest_ns[wake_up] > napped_ns + BY_DESIGN_S / _NS).tolist()
     return slow
 
 

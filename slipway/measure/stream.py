@@ -160,18 +160,15 @@ def read_stream(reads: Sequence[tuple[float, bytes]]) -> Answer:
 
 def _payloads(reads: Sequence[tuple[float, bytes]]) -> Iterator[tuple[float, bytes]]:
     """Payloads of server-sent events, each with the arrival time of the read that ends its line."""
-    data = b"".join([chunk for _, chunk in reads])
-    position = number = read_end = 0
-    at_s = 0.0
-    for line in data.split(b"\n"):
-        position += len(line) + 1
-        while read_end < position and number < len(reads):
-            at_s, chunk = reads[number]
-            read_end += len(chunk)
-            number += 1
-        # Comments, `event:` lines and empty lines are legal between events.
-        if line.startswith(b"data:") and (payload := line[5:].strip()):
-            yield at_s, payload
+    at_s, rest = 0.0, b""
+    for at_s, data in reads:
+        *lines, rest = (rest + data).split(b"\n")
+        for line in lines:
+            # Comments, `event:` lines and empty lines are legal between events.
+            if line.startswith(b"data:") and (payload := line[5:].strip()):
+                yield at_s, payload
+    if rest.startswith(b"data:") and (payload := rest[5:].strip()):
+        yield at_s, payload
 
 
 def _chunk(payload: bytes) -> _Chunk:
