@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import special
 
 from slipway.gates.statistics import Bounds
 
@@ -47,5 +47,5 @@ def block_bootstrap(
     # Each block's place is filled from a drawn block: rows keep their length where blocks differ in size.
     drawn = np.repeat(rng.integers(0, len(blocks), (draws, len(blocks))), sizes, axis=1)
     rows = values[starts[drawn] + (rng.random(drawn.shape) * sizes[drawn]).astype(np.intp)]
-    half = float(special.stdtrit(len(blocks) - 1, confidence) * np.std(statistic(rows)))
+    half = float(scipy.special.stdtrit(len(blocks) - 1, confidence) * np.std(statistic(rows)))
     return Bounds(estimate, estimate - half, estimate + half, len(values))

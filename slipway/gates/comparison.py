@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import special
 
 from slipway.gates.statistics import Bounds, mean
 
@@ -30,7 +30,7 @@ def prediction(values: NDArray[np.float64], confidence: float) -> Bounds:
     centre = float(np.mean(values))
     if k < 2:
         return Bounds(centre, -math.inf, math.inf, k)
-    half = float(special.stdtrit(k - 1, confidence)) * _spread_of_next(values)
+    half = float(scipy.special.stdtrit(k - 1, confidence)) * _spread_of_next(values)
     return Bounds(centre, centre - half, centre + half, k)
 
 
@@ -41,7 +41,7 @@ def mcnemar_p(lost: int, won: int) -> float:
         lost: Items that the baseline answers rightly and the candidate does not.
         won: Items the other way round.
     """
-    return float(special.bdtrc(lost - 1, lost + won, 0.5)) if lost else 1.0
+    return float(scipy.special.bdtrc(lost - 1, lost + won, 0.5)) if lost else 1.0
 
 
 def paired_drop(lost: int, won: int, n: int, confidence: float) -> Bounds:
@@ -59,7 +59,7 @@ def paired_drop(lost: int, won: int, n: int, confidence: float) -> Bounds:
         n: All items that both were asked.
         confidence: Of each one-sided bound.
     """
-    z = float(special.ndtri(confidence))
+    z = float(scipy.special.ndtri(confidence))
     drop = (lost - won) / n
     return Bounds(drop, -_most_drop(won, lost, n, z), _most_drop(lost, won, n, z), n)
 

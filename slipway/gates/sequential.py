@@ -20,8 +20,8 @@ from functools import lru_cache, partial
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import special
 
 from slipway.gates.statistics import Side
 
@@ -70,7 +70,7 @@ def crossing_probability(looks: Sequence[int], nominal: Sequence[float], limit: 
     for n, confidence in zip(looks, nominal, strict=True):
         new = np.arange(n - seen + 1)
         going = np.convolve(going, np.exp(_log_binomial(new, n - seen, share)))
-        claims = special.bdtr(np.arange(n + 1), n, share) < 1 - confidence
+        claims = scipy.special.bdtr(np.arange(n + 1), n, share) < 1 - confidence
         crossed += float(going[claims].sum())
         going = np.where(claims, 0.0, going)
         seen = n
@@ -89,13 +89,13 @@ class _Paths(NamedTuple):
 def _nominal_confidence(looks: tuple[int, ...], confidence: float) -> tuple[float, ...]:
     times = np.array(looks) / looks[-1]
     spent = np.diff((1 - confidence) * times, prepend=0.0)
-    boundary = -float(special.ndtri(spent[0]))
+    boundary = -float(scipy.special.ndtri(spent[0]))
     paths = _first_paths(float(times[0]), boundary)
-    nominal = [float(special.ndtr(boundary))]
+    nominal = [float(scipy.special.ndtr(boundary))]
     for time, error in zip(times[1:], spent[1:], strict=True):
         boundary = _root(partial(_crossing, paths, float(time)), float(error))
         paths = _next_paths(paths, float(time), boundary)
-        nominal.append(float(special.ndtr(boundary)))
+        nominal.append(float(scipy.special.ndtr(boundary)))
     return tuple(nominal)
 
 
@@ -107,7 +107,7 @@ def _first_paths(time: float, boundary: float) -> _Paths:
 def _crossing(paths: _Paths, time: float, boundary: float) -> float:
     """The chance to be beyond the boundary at this time, and not before."""
     spread = math.sqrt(time - paths.time)
-    return float(paths.weighted @ special.ndtr((paths.grid - boundary * math.sqrt(time)) / spread))
+    return float(paths.weighted @ scipy.special.ndtr((paths.grid - boundary * math.sqrt(time)) / spread))
 
 
 def _next_paths(paths: _Paths, time: float, boundary: float) -> _Paths:
@@ -140,6 +140,6 @@ def _root(falling: Callable[[float], float], value: float) -> float:
 
 
 def _log_binomial(k: NDArray[np.int_], n: int, share: float) -> NDArray[np.float64]:
-    ways = special.gammaln(n + 1) - special.gammaln(k + 1) - special.gammaln(n - k + 1)
-    found: NDArray[np.float64] = ways + special.xlogy(k, share) + special.xlog1py(n - k, -share)
+    ways = scipy.special.gammaln(n + 1) - scipy.special.gammaln(k + 1) - scipy.special.gammaln(n - k + 1)
+    found: NDArray[np.float64] = ways + scipy.special.xlogy(k, share) + scipy.special.xlog1py(n - k, -share)
     return found

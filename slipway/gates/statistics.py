@@ -13,8 +13,8 @@ from functools import lru_cache
 from typing import Literal
 
 import numpy as np
+import scipy  # not scipy.stats, which takes over a second; submodules are loaded when first used
 from numpy.typing import NDArray
-from scipy import special  # not scipy.stats, whose import takes over a second of every start
 
 Side = Literal["above", "below"]
 """On which side of its limit a true value is claimed to lie."""
@@ -43,8 +43,8 @@ def share(successes: int, n: int, confidence: float) -> Bounds:
     0 failures of 59 bound the failure rate by 4.95 % at 95 % confidence (the "rule of three": 3 / n).
     Needs one observation at least.
     """
-    low = float(special.betaincinv(successes, n - successes + 1, 1 - confidence)) if successes else 0.0
-    high = float(special.betaincinv(successes + 1, n - successes, confidence)) if successes < n else 1.0
+    low = float(scipy.special.betaincinv(successes, n - successes + 1, 1 - confidence)) if successes else 0.0
+    high = float(scipy.special.betaincinv(successes + 1, n - successes, confidence)) if successes < n else 1.0
     return Bounds(successes / n, low, high, n)
 
 
@@ -54,7 +54,7 @@ def wilson(successes: int, n: int, confidence: float) -> Bounds:
     They keep their confidence only on average over truths: near 0 and 1 they can miss the truth twice as often as
     they say. For what is shown to people, never for a gate.
     """
-    z = float(special.ndtri(confidence))
+    z = float(scipy.special.ndtri(confidence))
     estimate = successes / n
     centre = (estimate + z * z / (2 * n)) / (1 + z * z / n)
     half = z * math.sqrt(estimate * (1 - estimate) / n + z * z / (4 * n * n)) / (1 + z * z / n)
@@ -67,7 +67,7 @@ def mean(values: NDArray[np.float64], confidence: float) -> Bounds:
     estimate = float(np.mean(values))
     if n < 2:
         return Bounds(estimate, -math.inf, math.inf, n)
-    half = float(special.stdtrit(n - 1, confidence) * np.std(values, ddof=1) / math.sqrt(n))
+    half = float(scipy.special.stdtrit(n - 1, confidence) * np.std(values, ddof=1) / math.sqrt(n))
     return Bounds(estimate, estimate - half, estimate + half, n)
 
 
@@ -90,7 +90,7 @@ def clustered_mean(values: NDArray[np.float64], clusters: NDArray[np.int_], conf
     if groups < 2:
         return Bounds(estimate, -math.inf, math.inf, n)
     error = math.sqrt(groups / (groups - 1) * float(np.sum(sums**2))) / n
-    half = float(special.stdtrit(groups - 1, confidence)) * error
+    half = float(scipy.special.stdtrit(groups - 1, confidence)) * error
     return Bounds(estimate, estimate - half, estimate + half, n)
 
 
@@ -159,8 +159,10 @@ def share_n(true: float, limit: float, confidence: float, power: float, at_most:
     start = 1
     while start <= at_most:
         n = np.arange(start, min(2 * start, at_most + 1))
-        failures = np.floor(special.bdtrik(1 - confidence, n, limit) + 1e-9).astype(int)  # so many keep the limit
-        enough = (special.bdtr(failures, n, limit) <= 1 - confidence) & (special.bdtr(failures, n, true) >= power)
+        failures = np.floor(scipy.special.bdtrik(1 - confidence, n, limit) + 1e-9).astype(int)  # so many keep the limit
+        enough = (scipy.special.bdtr(failures, n, limit) <= 1 - confidence) & (
+            scipy.special.bdtr(failures, n, true) >= power
+        )
         if enough.any():
             return int(n[np.argmax(enough)])
         start *= 2
@@ -170,4 +172,4 @@ def share_n(true: float, limit: float, confidence: float, power: float, at_most:
 @lru_cache(maxsize=4096)  # the same look at the same confidence, gate after gate
 def _binomial_quantile(probability: float, n: int, share: float) -> int:
     """The smallest count that a binomial(n, share) does not exceed with at least this probability."""
-    return int(np.searchsorted(special.bdtr(np.arange(n + 1), n, share), probability))
+    return int(np.searchsorted(scipy.special.bdtr(np.arange(n + 1), n, share), probability))

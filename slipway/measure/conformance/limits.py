@@ -75,7 +75,8 @@ def _answered_in_s(session: Session) -> float:
 
 def _leave_streams(session: Session, streams: int) -> int:
     """Open streams, leave them, and say how many had begun."""
-    room = (session.expects.context_length or 2 * LEFT_TOKENS) // 2
+    # A quarter of the context: of the whole of it so many streams might have to wait for each other.
+    room = (session.expects.context_length or 4 * LEFT_TOKENS) // 4
     request = copying(session.expects) | {"max_tokens": min(LEFT_TOKENS, room)}
     ends_s = min(time.monotonic() + LEAVE_AFTER_S, session.deadline_s)
     # `ignore_eos` is SGLang's; a server that refuses it gets the plain request, which ends by itself.
