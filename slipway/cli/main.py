@@ -16,6 +16,7 @@ from typer.main import get_command, get_group
 COMMANDS: Final = {
     "redeploy": "redeploy:redeploy",
     "plan": "plan:plan",
+    "resolve": "resolve:resolve",
     "explain": "explain:explain",
     "preflight": "preflight:preflight",
     "gate": "gate:gate",

@@ -15,6 +15,7 @@ from typing import Final
 
 from slipway.miniature import packed
 from slipway.profile import Profile
+from slipway.registry.reference import digest_in
 
 SHAPING: Final = (
     *("tp_size", "ep_size", "kv_cache_dtype", "max_running_requests", "chunked_prefill_size", "max_prefill_tokens"),
@@ -53,7 +54,7 @@ def kernel_key(profile: Profile, manifest_digest: str) -> KernelKey:
         parts |= {"weights": manifest_digest, "packing": packed.FORMAT, "machine": host.machine()}
     else:
         parts |= {
-            "image": engine.image or "",
+            "image": digest_in(engine.image) or engine.image or "",  # the same bytes under another tag are the same
             "gpu": f"{profile.hardware.gpu}:{profile.hardware.gpu_count}",
             **{name: str(getattr(engine, name)) for name in SHAPING},
             "env": json.dumps(engine.env, sort_keys=True),  # a variable may choose kernels as an option does

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import difflib
 import reprlib
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from slipway.errors import Misconfigured
+from slipway.profile.document import read_document
+from slipway.profile.lock import is_lock, lock_path, pinned, read_lock
 from slipway.profile.models import Profile
 
 _UNSAID = frozenset({"missing", "value_error"})  # errors whose message says all; the input is a whole section
@@ -27,7 +28,7 @@ def profile_directory() -> Path:
 
 def profile_names() -> list[str]:
     """Names of the profiles that come with Slipway."""
-    return sorted(path.stem for path in profile_directory().glob("*.yaml"))
+    return sorted(path.stem for path in profile_directory().glob("*.yaml") if not is_lock(path))
 
 
 def is_file(name_or_path: str) -> bool:
@@ -35,44 +36,45 @@ def is_file(name_or_path: str) -> bool:
     return Path(name_or_path).suffix in {".yaml", ".yml"}
 
 
+def profile_path(name_or_path: str) -> Path:
+    """The file of a profile, whether it is there or not."""
+    return Path(name_or_path) if is_file(name_or_path) else profile_directory() / f"{name_or_path}.yaml"
+
+
 def load_profile(name_or_path: str, *, revision: str | None = None) -> Profile:
-    """Read a profile.
+    """Read a profile as it is released: with the digest and the commit that its lock has for it.
 
     Args:
         name_or_path: `miniature`, or a path ending in `.yaml`.
-        revision: Commit of the weights to use in place of the profile's.
+        revision: Commit of the weights to use in place of the profile's and the lock's.
+
+    Raises:
+        Misconfigured: If it does not exist, is not YAML, or breaks a rule, of which all are named; or if its lock is
+            of what it was before.
+    """
+    path = profile_path(name_or_path)
+    profile = read_profile(name_or_path, revision=revision)
+    lock = read_lock(path)
+    return pinned(profile, lock, source=lock_path(path)) if lock else profile
+
+
+def read_profile(name_or_path: str, *, revision: str | None = None) -> Profile:
+    """Read a profile as it is written, whatever its lock says.
 
     Raises:
         Misconfigured: If it does not exist, is not YAML, or breaks a rule; all broken rules are named.
     """
-    path = Path(name_or_path)
-    if not is_file(name_or_path):
-        path = profile_directory() / f"{name_or_path}.yaml"
+    path = profile_path(name_or_path)
     try:
-        text = path.read_text(encoding="utf-8")
+        document = read_document(path)
     except FileNotFoundError:
         raise Misconfigured(
             f"There is no profile {name_or_path!r}.",
             remedy=f"Name one of {', '.join(profile_names())}, or give the path of a .yaml file.",
         ) from None
-    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a null byte in the path
-        raise Misconfigured(f"{path} cannot be read: {error}.", remedy="Give a readable text file.") from None
-    document = read_yaml(text, source=str(path))
     if revision is not None and isinstance(document, dict) and isinstance(document.get("model"), dict):
         document["model"]["revision"] = revision
     return parse_profile(document, source=str(path))
-
-
-def read_yaml(text: str, *, source: str) -> Any:
-    """The document in a YAML text.
-
-    Raises:
-        Misconfigured: If it is not YAML, or gives a key twice.
-    """
-    try:
-        return _Loader(text).get_single_data()
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # PyYAML lets the last two through
-        raise Misconfigured(f"{source} is not YAML: {error}.", remedy="Correct the file.") from None
 
 
 def parse_profile(document: Any, *, source: str) -> Profile:
@@ -89,16 +91,6 @@ def parse_profile(document: Any, *, source: str) -> Profile:
             f"{source}: {len(lines)} thing(s) are wrong:\n  " + "\n  ".join(lines) + "\n",
             remedy="Correct the profile; `slipway plan` checks it again without any cost.",
         ) from None
-
-
-class _Loader(yaml.SafeLoader):
-    """Refuses a key that stands twice in one mapping, of which PyYAML would keep the last without a word."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        if twice := sorted({key for key in keys if keys.count(key) > 1}):
-            raise yaml.constructor.ConstructorError(None, None, f"{twice[0]!r} is given twice", node.start_mark)
-        return super().construct_mapping(node, deep)
 
 
 def _explain(detail: dict[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -28,23 +29,23 @@ def test_miniature_has_no_findings() -> None:
     assert examine(load_profile("miniature")) == ()
 
 
-def test_big_model_as_shipped_has_warnings_about_pins_only() -> None:
+def test_big_model_as_shipped_lacks_its_lock_only() -> None:
     found = rules(big())
-    assert Severity.ERROR not in found.values()
-    assert {rule for rule, severity in found.items() if severity is Severity.WARNING} == {
+    assert {rule for rule, severity in found.items() if severity is not Severity.NOTE} == {
         "image-not-pinned",
-        "revision-floating",
+        "revision-not-pinned",
     }
 
 
 def test_what_was_put_right_is_not_found() -> None:
     assert "image-not-pinned" not in rules(big(image=IMAGE))
-    assert "revision-floating" not in rules(big("model", allow_floating=False))
+    assert "revision-not-pinned" not in rules(big("model", revision="c" * 40))
     assert "image-not-pinned" not in rules(big(image=None).model_copy(update={"platform": "local"}))
 
 
-def test_no_image_on_modal_is_found() -> None:
-    assert rules(big(image=None))["image-not-pinned"] is Severity.WARNING
+@pytest.mark.parametrize("image", [None, "lmsysorg/sglang:v0.5.10", "lmsysorg/sglang:v0.5.10@sha256:12"])
+def test_an_image_without_a_digest_is_not_released_on_modal(image: str | None) -> None:
+    assert rules(big(image=image))["image-not-pinned"] is Severity.ERROR
 
 
 def test_fp8_kv_cache_is_a_warning_with_its_source() -> None:

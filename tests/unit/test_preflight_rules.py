@@ -47,7 +47,8 @@ TRIGGERS: dict[str, dict[str, Any]] = {
     "release-not-recorded": {"engine": {"version": "0.5.24"}},
     "flag-refused": {"engine": {"moe_runner_backend": "flashinfer_trtlm"}},
     "variable-not-declared": {"engine": {"env": {"SGLANG_DG_CASH_DIR": "/cache"}}},
-    "revision-floating": {},
+    "revision-not-pinned": {},
+    "revision-floating": {"platform": "local"},
     "remote-code-trusted": {"engine": {"trust_remote_code": True}},
     "draft-graphs-crash": {
         "model": {"repo": "nvidia/GLM-5.1-NVFP4"},
@@ -124,7 +125,7 @@ def changed(change: dict[str, Any]) -> Profile:
     if tokens := change.pop("tokens", None):
         document["workloads"]["gsm8k"]["max_tokens"] = tokens
     for part, values in change.items():
-        document[part] |= values
+        document[part] = document[part] | values if isinstance(values, dict) else values
     if change.get("engine", {}).get("tp_size", 0) > 8:  # more GPUs than a replica has at Modal
         whole = parse_profile(document | {"engine": document["engine"] | {"tp_size": 8}}, source="here")
         return whole.model_copy(update={"engine": whole.engine.model_copy(update=change["engine"])})

@@ -18,7 +18,8 @@ from pydantic import BaseModel
 from slipway.errors import Misconfigured
 from slipway.miniature.hub import commit_of
 from slipway.profile import Profile, load_profile, profile_names
-from slipway.profile.load import parse_profile, profile_directory, read_yaml
+from slipway.profile.document import read_yaml
+from slipway.profile.load import parse_profile, profile_directory
 from slipway.profile.spec import Spec
 
 SHIPPED = ("glm51", "miniature")

@@ -7,6 +7,8 @@ import re
 from slipway.preflight.plan import Severity
 from slipway.preflight.rule import rule
 from slipway.preflight.subject import Subject
+from slipway.profile.lock import floating_revision
+from slipway.registry.reference import digest_in
 
 _RELEASE = re.compile(r"(?<![0-9.])v?([0-9]+\.[0-9]+\.[0-9]+(?:\.post[0-9]+)?)")
 _FLOATING = re.compile(r"(latest|nightly|dev|main)\b")
@@ -28,24 +30,25 @@ def _tag(image: str) -> str:
 def image_floating(s: Subject) -> str | None:
     """`engine.image` has no digest and a tag that moves (`latest`, `dev`, `nightly`), or no tag."""
     image = s.engine.image
-    if image is None or "@sha256:" in image or (_tag(image) and not _FLOATING.match(_tag(image))):
+    if image is None or digest_in(image) or (_tag(image) and not _FLOATING.match(_tag(image))):
         return None
     return f"engine.image is {image!r}"
 
 
 @rule(
-    Severity.WARNING,
-    happens="a tag can be moved to other bytes, and kernels compiled for the old ones are then useless.",
-    remedy="Write it as name:tag@sha256:….",
-    source="DeepGEMM's cache key holds the compiler and the install path",
+    Severity.ERROR,
+    happens="a tag can be moved to other bytes: candidate and live release would differ, each container may start with "
+    "others, and kernels compiled for the old ones are useless.",
+    remedy="Run `slipway resolve` on the profile and commit its lock, or write name:tag@sha256:….",
+    source="docs/resolving.md; DeepGEMM's cache key holds the compiler and the install path",
 )
 def image_not_pinned(s: Subject) -> str | None:
-    """`engine.image` names a release, but no digest."""
+    """`platform: modal`, and neither `engine.image` nor the profile's lock has the image's digest."""
     if s.profile.platform == "local" or image_floating.check(s):
         return None
     if s.engine.image is None:
         return "engine.image is not given"
-    return None if "@sha256:" in s.engine.image else f"engine.image {s.engine.image!r} names no digest"
+    return None if digest_in(s.engine.image) else f"engine.image {s.engine.image!r} names no digest"
 
 
 @rule(
@@ -113,16 +116,31 @@ def draft_experts_illegal_access(s: Subject) -> str | None:
 
 
 @rule(
+    Severity.ERROR,
+    happens="two releases of this profile may serve different weights, and nobody has decided which.",
+    remedy="Run `slipway resolve` on the profile and commit its lock, or write the commit.",
+    source="docs/resolving.md",
+    where="modal",
+)
+def revision_not_pinned(s: Subject) -> str | None:
+    """`platform: modal`, and neither `model.revision` nor the profile's lock has the commit."""
+    revision = floating_revision(s.profile)
+    return f"model.revision {revision!r} may be another commit tomorrow" if revision else None
+
+
+@rule(
     Severity.WARNING,
     happens="two releases of this profile may serve different weights.",
-    remedy="Pin model.revision to a commit and remove allow_floating.",
+    remedy="Run `slipway resolve` on the profile, or pin model.revision to a commit and remove allow_floating.",
     source="Hub revisions",
     where="any",
 )
 def revision_floating(s: Subject) -> str | None:
-    """`model.allow_floating` is set."""
+    """`model.allow_floating` is set, and `platform` is not `modal`."""
     model = s.profile.model
-    return f"model.revision {model.revision!r} may be another commit tomorrow" if model.allow_floating else None
+    if s.profile.platform == "modal" or not model.allow_floating:
+        return None  # revision-not-pinned says more
+    return f"model.revision {model.revision!r} may be another commit tomorrow"
 
 
 @rule(
