@@ -24,6 +24,8 @@ COMMANDS: Final = {
     "measure": "measure:measure",
     "runs": "runs:runs",
     "show": "runs:show",
+    "compare": "runs:compare",
+    "report": "report:report",
     "rollback": "production:rollback",
     "stop": "production:stop",
     "datasets": "datasets:app",

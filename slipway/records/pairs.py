@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from slipway.gates.answers import right_by_id
+from slipway.gates.case import Case
+from slipway.gates.evidence import Evidence
+from slipway.profile import Profile, Statistic
+
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
@@ -25,3 +30,9 @@ def pairs(before: Mapping[str, bool], now: Mapping[str, bool]) -> Pairs:
         lost=asked.count((True, False)),
         both_wrong=asked.count((False, False)),
     )
+
+
+def answer_pairs(profile: Profile, evidence: Evidence) -> dict[str, Pairs]:
+    """By workload that is compared answer by answer, who answered what rightly; those without a baseline left out."""
+    cases = [Case(profile, gate, evidence) for gate in profile.gates if gate.statistic is Statistic.DROP]
+    return {case.name: pairs(case.baseline.right, right_by_id(case)) for case in cases if case.baseline.right}

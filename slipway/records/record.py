@@ -15,13 +15,17 @@ SCHEMA_VERSION = 1
 
 
 class Outcome(StrEnum):
-    """How a run ended; RUNNING until it did, INTERRUPTED when its process died before it could say."""
+    """How a run ended; RUNNING until it did, INTERRUPTED when its process died before it could say.
+
+    PREPARED is the end of a run that was to bring weights or kernels only.
+    """
 
     RUNNING = "running"
     PROMOTED = "promoted"
     REJECTED = "rejected"
     ROLLED_BACK = "rolled_back"
     INTERRUPTED = "interrupted"
+    PREPARED = "prepared"
 
 
 class StageStatus(StrEnum):
@@ -34,7 +38,18 @@ class StageStatus(StrEnum):
 
 
 class StageRecord(BaseModel):
-    """One stage of a run; times in seconds."""
+    """One stage of a run.
+
+    Attributes:
+        name: Which.
+        status: Where it stands.
+        started_at: Begin of its first attempt, UTC.
+        seconds: Its attempts together.
+        attempts: How many.
+        message: What it gave, or why it was skipped or failed.
+        held_s: How long containers with the GPUs of a replica ran, until the next stage began.
+        cost_usd: What that cost.
+    """
 
     name: str
     status: StageStatus
@@ -42,6 +57,7 @@ class StageRecord(BaseModel):
     seconds: float = 0.0
     attempts: int = 1
     message: str = ""
+    held_s: float = 0.0
     cost_usd: float = 0.0
 
 
@@ -75,7 +91,7 @@ class ReleaseRecord(BaseModel):
         previous_version: Version that served before; None before the first.
         version: Version that serves by this run; None if it does not.
         overhead_s: Wall time outside the stages' own work.
-        cost_usd: What the run is reckoned to have cost.
+        cost_usd: What the run cost, by the measured lives of its containers and the profile's price.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -107,3 +123,8 @@ class ReleaseRecord(BaseModel):
     version: int | None = None
     overhead_s: float = 0.0
     cost_usd: float = 0.0
+
+    @property
+    def took_s(self) -> float | None:
+        """Wall time of the run; None while nobody has closed its record."""
+        return (self.ended_at - self.started_at).total_seconds() if self.ended_at else None

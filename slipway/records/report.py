@@ -12,6 +12,8 @@ from slipway.records.record import ReleaseRecord
 from slipway.units import show_seconds, show_usd
 
 VERDICT_COLUMNS = ("gate", "level", "verdict", "measured", "bounds", "limit", "margin", "n")
+STAGE_COLUMNS = ("stage", "status", "took", "attempts", "cost", "")
+FIGURE_COLUMNS = ("workload", "figure", "value")
 
 
 def report(record: ReleaseRecord) -> str:
@@ -104,21 +106,29 @@ def _bounds(verdict: Verdict) -> str:
 
 def timeline(record: ReleaseRecord) -> str:
     """The stages as they went."""
-    rows = [
+    return _table(STAGE_COLUMNS, stage_rows(record))
+
+
+def stage_rows(record: ReleaseRecord) -> list[tuple[str, ...]]:
+    """The stages by `STAGE_COLUMNS`."""
+    return [
         (s.name, s.status.value, show_seconds(s.seconds), str(s.attempts), show_usd(s.cost_usd), s.message)
         for s in record.stages
     ]
-    return _table(("stage", "status", "took", "attempts", "cost", ""), rows)
 
 
 def figures(record: ReleaseRecord) -> str:
     """What was measured, by workload."""
-    shown = [
+    return _table(FIGURE_COLUMNS, figure_rows(record))
+
+
+def figure_rows(record: ReleaseRecord) -> list[tuple[str, ...]]:
+    """What was measured, by `FIGURE_COLUMNS`."""
+    return [
         (workload, name, show_figure(name, value) + _beside_limit(record, workload, name))
         for workload, values in record.figures.items()
         for name, value in values.items()
     ]
-    return _table(("workload", "figure", "value"), shown)
 
 
 def _beside_limit(record: ReleaseRecord, workload: str, name: str) -> str:
