@@ -7,13 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from google.protobuf.empty_pb2 import Empty
-from grpclib import GRPCError, Status
 from modal_proto import api_pb2
 
 from tests.support.modal_plane.functions import Function, Functions, refuse
 from tests.support.modal_plane.logs import Logs
-from tests.support.modal_plane.names import DEFAULT_ENVIRONMENT, new_id
-from tests.support.modal_plane.objects import ENVIRONMENTS
+from tests.support.modal_plane.names import known, new_id
 from tests.support.modal_plane.pool import Pool
 from tests.support.modal_plane.rpc import Caller, not_found, rpc
 from tests.support.modal_plane.web import Web
@@ -100,7 +98,7 @@ class Apps:
         return next((app for app in self._called(name, environment) if app.state == api_pb2.APP_STATE_DEPLOYED), None)
 
     def _called(self, name: str, environment: str) -> list[App]:
-        environment = _known(environment)
+        environment = known(environment)
         here = [app for app in self.by_id.values() if (app.name, app.environment) == (name, environment)]
         return sorted(here, key=lambda app: -app.created_at)
 
@@ -115,7 +113,7 @@ class Apps:
     async def by_name(
         self, request: api_pb2.AppGetByDeploymentNameRequest, caller: Caller
     ) -> api_pb2.AppGetByDeploymentNameResponse:
-        answer = api_pb2.AppGetByDeploymentNameResponse(environment_name=_known(request.environment_name))
+        answer = api_pb2.AppGetByDeploymentNameResponse(environment_name=known(request.environment_name))
         app = self.deployed(request.name, request.environment_name)
         if app is not None:
             answer.app_id = app.app_id
@@ -128,7 +126,7 @@ class Apps:
     @rpc("AppCreate")
     async def create(self, request: api_pb2.AppCreateRequest, caller: Caller) -> api_pb2.AppCreateResponse:
         app = App(
-            new_id("ap"), request.description, _known(request.environment_name), request.app_state, dict(request.tags)
+            new_id("ap"), request.description, known(request.environment_name), request.app_state, dict(request.tags)
         )
         self.by_id[app.app_id] = app
         return api_pb2.AppCreateResponse(app_id=app.app_id, app_page_url=_page(app), app_logs_url=_page(app))
@@ -142,7 +140,7 @@ class Apps:
             if request.object_creation_type != api_pb2.OBJECT_CREATION_TYPE_CREATE_IF_MISSING:
                 raise not_found(f"App '{request.app_name}' not found in environment '{request.environment_name}'")
             app = App(
-                new_id("ap"), request.app_name, _known(request.environment_name), api_pb2.APP_STATE_DEPLOYED,
+                new_id("ap"), request.app_name, known(request.environment_name), api_pb2.APP_STATE_DEPLOYED,
                 name=request.app_name,
             )  # fmt: skip
             self.by_id[app.app_id] = app
@@ -331,7 +329,7 @@ class Apps:
 
     @rpc("AppList")
     async def list(self, request: api_pb2.AppListRequest, caller: Caller) -> api_pb2.AppListResponse:
-        environment = _known(request.environment_name)
+        environment = known(request.environment_name)
         items = [
             api_pb2.AppListResponse.AppListItem(
                 app_id=app.app_id,
@@ -390,14 +388,6 @@ class Apps:
         if app is None:
             raise not_found(f"No App with name '{request.app_name}' found in environment '{request.environment_name}'")
         return app
-
-
-def _known(environment: str) -> str:
-    """The environment's name; the default's for an empty one."""
-    environment = environment or DEFAULT_ENVIRONMENT
-    if environment not in ENVIRONMENTS:
-        raise GRPCError(Status.NOT_FOUND, f"Environment '{environment}' not found")
-    return environment
 
 
 def _page(app: App) -> str:

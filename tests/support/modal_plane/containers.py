@@ -117,12 +117,19 @@ async def start(
     }
     (directory / "spec.json").write_text(json.dumps(spec))
     sandbox = Path(__file__).with_name("sandbox.py")
+    out, err = os.pipe(), os.pipe()
+    # With pipes of its own, asyncio takes a process for running as long as a child of it has one open.
     container.process = await asyncio.create_subprocess_exec(
         sys.executable, "-I", "-S", str(sandbox), str(directory / "spec.json"),
-        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        start_new_session=True, env=env, limit=2**24,
+        stdin=asyncio.subprocess.DEVNULL, stdout=out[1], stderr=err[1], start_new_session=True, env=env,
     )  # fmt: skip
-    task = asyncio.create_task(_watch(container, container.process, logs, on_end))
+    os.close(out[1])
+    os.close(err[1])
+    readers = [
+        asyncio.create_task(_read(container, out[0], STDOUT, logs)),
+        asyncio.create_task(_read(container, err[0], STDERR, logs)),
+    ]
+    task = asyncio.create_task(_watch(container, container.process, readers, on_end))
     _WATCHES.add(task)
     task.add_done_callback(_WATCHES.discard)
 
@@ -131,12 +138,11 @@ _WATCHES: Final[set[asyncio.Task[None]]] = set()
 
 
 async def _watch(
-    container: Container, process: asyncio.subprocess.Process, logs: Logs, on_end: Callable[[Container], object]
+    container: Container,
+    process: asyncio.subprocess.Process,
+    readers: list[asyncio.Task[None]],
+    on_end: Callable[[Container], object],
 ) -> None:
-    readers = [
-        asyncio.create_task(_read(container, process.stdout, STDOUT, logs)),
-        asyncio.create_task(_read(container, process.stderr, STDERR, logs)),
-    ]
     container.exit_code = await process.wait()
     kill_all("MODAL_TASK_ID", container.task_id)
     await asyncio.wait(readers, timeout=2)
@@ -145,8 +151,11 @@ async def _watch(
     await asyncio.to_thread(shutil.rmtree, container.directory, ignore_errors=True)
 
 
-async def _read(container: Container, stream: asyncio.StreamReader | None, fd: int, logs: Logs) -> None:
-    assert stream is not None
+async def _read(container: Container, descriptor: int, fd: int, logs: Logs) -> None:
+    stream = asyncio.StreamReader(limit=2**24)
+    await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(stream), os.fdopen(descriptor, "rb", 0)
+    )
     while data := await stream.readline():
         working_on = next(iter(container.active.values()), None)
         logs.add(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import string
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
@@ -13,6 +13,8 @@ from grpclib import GRPCError, Status
 from modal_proto import api_pb2
 
 DEFAULT_ENVIRONMENT: Final = "main"
+ENVIRONMENTS: Final = [DEFAULT_ENVIRONMENT, "staging"]
+"""Those that are there; clients may create others."""
 _ALPHABET: Final = string.ascii_letters + string.digits
 T = TypeVar("T")
 
@@ -32,6 +34,14 @@ def content_id(prefix: str, *parts: bytes) -> str:
     return f"{prefix}-" + "".join(digits)
 
 
+def known(environment: str) -> str:
+    """The environment's name; the default's for an empty one."""
+    environment = environment or DEFAULT_ENVIRONMENT
+    if environment not in ENVIRONMENTS:
+        raise GRPCError(Status.NOT_FOUND, f"Environment '{environment}' not found")
+    return environment
+
+
 @dataclass
 class Named(Generic[T]):
     """Objects of one kind, by id and by (environment, name)."""
@@ -45,14 +55,11 @@ class Named(Generic[T]):
             raise GRPCError(Status.NOT_FOUND, f"{self.kind} '{object_id}' not found")
         return self.by_id[object_id]
 
-    def find(self, name: str, environment: str) -> str | None:
-        return self.ids.get((environment or DEFAULT_ENVIRONMENT, name))
-
     def get_or_create(
         self, name: str, environment: str, how: int, make: Callable[[], tuple[str, T]], *, overwrite: bool = False
     ) -> str:
         """The object's id, by the rules of `ObjectCreationType`."""
-        environment = environment or DEFAULT_ENVIRONMENT
+        environment = known(environment)
         existing = self.ids.get((environment, name)) if name else None
         if name and existing and how == api_pb2.OBJECT_CREATION_TYPE_CREATE_FAIL_IF_EXISTS:
             raise GRPCError(Status.ALREADY_EXISTS, f"{self.kind} '{name}' already exists")
@@ -68,10 +75,12 @@ class Named(Generic[T]):
             self.ids[environment, name] = object_id
         return object_id
 
+    def listed(self, environment: str) -> Iterator[tuple[str, str]]:
+        """Name and id of everything in an environment."""
+        environment = known(environment)
+        return ((name, object_id) for (where, name), object_id in self.ids.items() if where == environment)
+
     def delete(self, object_id: str) -> None:
         self.get(object_id)
         del self.by_id[object_id]
         self.ids = {key: value for key, value in self.ids.items() if value != object_id}
-
-    def name_of(self, object_id: str) -> str:
-        return next((name for (_, name), known in self.ids.items() if known == object_id), "")

@@ -13,10 +13,9 @@ from grpclib import GRPCError, Status
 from modal_proto import api_pb2
 
 from tests.support.modal_plane.faults import Fault, Faults
-from tests.support.modal_plane.names import DEFAULT_ENVIRONMENT, Named, content_id, new_id
+from tests.support.modal_plane.names import DEFAULT_ENVIRONMENT, ENVIRONMENTS, Named, content_id, known, new_id
 from tests.support.modal_plane.rpc import Caller, not_found, rpc
 
-ENVIRONMENTS: Final = (DEFAULT_ENVIRONMENT, "staging")
 BUILDER_VERSION: Final = "2025.06"
 _ENV_LINE: Final = re.compile(r"^ENV\s+([A-Za-z_][A-Za-z0-9_]*)[= ](.*)$")
 _SUCCESS: Final = api_pb2.GenericResult(status=api_pb2.GenericResult.GENERIC_STATUS_SUCCESS)
@@ -47,14 +46,17 @@ class Objects:
     async def environment(
         self, request: api_pb2.EnvironmentGetOrCreateRequest, caller: Caller
     ) -> api_pb2.EnvironmentGetOrCreateResponse:
-        name = request.deployment_name or DEFAULT_ENVIRONMENT
-        if name not in ENVIRONMENTS:
-            raise not_found(f"Environment '{name}' not found")
+        name = known(request.deployment_name)
         settings = api_pb2.EnvironmentSettings(image_builder_version=BUILDER_VERSION, webhook_suffix="")
         return api_pb2.EnvironmentGetOrCreateResponse(
             environment_id=content_id("en", name.encode()),
             metadata=api_pb2.EnvironmentMetadata(name=name, settings=settings),
         )
+
+    @rpc("EnvironmentCreate")
+    async def create_environment(self, request: api_pb2.EnvironmentCreateRequest, caller: Caller) -> Empty:
+        ENVIRONMENTS.append(request.name)
+        return Empty()
 
     @rpc("EnvironmentList")
     async def environments(self, request: Empty, caller: Caller) -> api_pb2.EnvironmentListResponse:
@@ -104,13 +106,11 @@ class Objects:
 
     @rpc("SecretList")
     async def secret_list(self, request: api_pb2.SecretListRequest, caller: Caller) -> api_pb2.SecretListResponse:
-        environment = request.environment_name or DEFAULT_ENVIRONMENT
         items = [
             api_pb2.SecretListItem(label=name, secret_id=secret_id, metadata=self.secrets.get(secret_id).metadata())
-            for (where, name), secret_id in self.secrets.ids.items()
-            if where == environment
+            for name, secret_id in self.secrets.listed(request.environment_name)
         ]
-        return api_pb2.SecretListResponse(items=items, environment_name=environment)
+        return api_pb2.SecretListResponse(items=items, environment_name=known(request.environment_name))
 
     @rpc("SecretDelete")
     async def secret_delete(self, request: api_pb2.SecretDeleteRequest, caller: Caller) -> Empty:

@@ -79,10 +79,10 @@ class ContainerState:
 class FaultOrders:
     """Faults, ordered over HTTP: see `faults.Fault` for the fields."""
 
-    url: str
+    http: httpx.Client
 
     def add(self, rpc: str, kind: str, **order: Any) -> None:
-        _checked(httpx.post(self.url, json={"rpc": rpc, "kind": kind, **order}))
+        _checked(self.http.post("faults", json={"rpc": rpc, "kind": kind, **order}))
 
     def fail_image_build(self, log: str) -> None:
         """The next image that was not built before fails, with these lines as its log."""
@@ -94,10 +94,10 @@ class FaultOrders:
         self.add("AppRollback", "denied", count=10**6, message=message)
 
     def listed(self) -> list[dict[str, Any]]:
-        return httpx.get(self.url).json()
+        return self.http.get("faults").json()
 
     def clear(self) -> None:
-        _checked(httpx.delete(self.url))
+        _checked(self.http.delete("faults"))
 
 
 @dataclass
@@ -113,10 +113,12 @@ class Plane:
     url: str
     control_url: str
     process: subprocess.Popen[bytes]
+    http: httpx.Client = field(init=False)
     faults: FaultOrders = field(init=False)
 
     def __post_init__(self) -> None:
-        self.faults = FaultOrders(f"{self.control_url}/control/faults")
+        self.http = httpx.Client(base_url=f"{self.control_url}/control", timeout=30, trust_env=False)
+        self.faults = FaultOrders(self.http)
 
     @property
     def env(self) -> dict[str, str]:
@@ -172,17 +174,17 @@ class Plane:
 
     def settings(self, **values: float) -> None:
         """`patience_s`: when a waiting request is redirected; `exit_grace_s`: time for exit hooks."""
-        _checked(httpx.post(f"{self.control_url}/control/settings", json=values))
+        _checked(self.http.post("settings", json=values))
 
     def alive(self) -> bool:
         return self.process.poll() is None
 
     def _get(self, what: str, **query: str) -> Any:
-        return _checked(httpx.get(f"{self.control_url}/control/{what}", params=query, timeout=30)).json()
+        return _checked(self.http.get(what, params=query)).json()
 
     def _end(self, task_id: str, fate: str, grace_s: float | None = None) -> None:
         order = {"fate": fate, "grace_s": grace_s}
-        _checked(httpx.post(f"{self.control_url}/control/containers/{task_id}/end", json=order, timeout=30))
+        _checked(self.http.post(f"containers/{task_id}/end", json=order))
 
 
 @contextmanager

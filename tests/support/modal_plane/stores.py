@@ -12,7 +12,7 @@ from google.protobuf.empty_pb2 import Empty
 from grpclib import GRPCError, Status
 from modal_proto import api_pb2
 
-from tests.support.modal_plane.names import Named, new_id
+from tests.support.modal_plane.names import Named, known, new_id
 from tests.support.modal_plane.rpc import Caller, rpc
 
 
@@ -101,15 +101,13 @@ class Stores:
 
     @rpc("DictList")
     async def dict_list(self, request: api_pb2.DictListRequest, caller: Caller) -> api_pb2.DictListResponse:
-        environment = request.environment_name or "main"
-        found = [(name, dict_id) for (where, name), dict_id in self.dicts.ids.items() if where == environment]
         dicts = [
             api_pb2.DictListResponse.DictInfo(
                 name=name, dict_id=dict_id, metadata=api_pb2.DictMetadata(name=name, creation_info=_info())
             )
-            for name, dict_id in found
+            for name, dict_id in self.dicts.listed(request.environment_name)
         ]
-        return api_pb2.DictListResponse(dicts=dicts, environment_name=environment)
+        return api_pb2.DictListResponse(dicts=dicts, environment_name=known(request.environment_name))
 
     @rpc("QueueGetOrCreate")
     async def queue_create(

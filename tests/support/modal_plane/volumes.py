@@ -14,7 +14,7 @@ from grpclib import GRPCError, Status
 from modal_proto import api_pb2
 
 from tests.support.modal_plane.blobs import BLOCK_BYTES, Blobs
-from tests.support.modal_plane.names import Named, new_id
+from tests.support.modal_plane.names import Named, known, new_id
 from tests.support.modal_plane.rpc import Caller, not_found, rpc
 from tests.support.modal_plane.volume_tree import replace
 
@@ -91,7 +91,6 @@ class Volumes:
 
     @rpc("VolumeList")
     async def list(self, request: api_pb2.VolumeListRequest, caller: Caller) -> api_pb2.VolumeListResponse:
-        environment = request.environment_name or "main"
         items = [
             api_pb2.VolumeListItem(
                 label=name,
@@ -99,10 +98,9 @@ class Volumes:
                 created_at=self.named.get(volume_id).created_at,
                 metadata=self.named.get(volume_id).metadata(),
             )
-            for (where, name), volume_id in self.named.ids.items()
-            if where == environment
+            for name, volume_id in self.named.listed(request.environment_name)
         ]
-        return api_pb2.VolumeListResponse(items=items, environment_name=environment)
+        return api_pb2.VolumeListResponse(items=items, environment_name=known(request.environment_name))
 
     @rpc("VolumePutFiles")
     async def put_files(self, request: api_pb2.VolumePutFilesRequest, caller: Caller) -> Empty:
