@@ -8,10 +8,11 @@ from typing import Any, Final
 
 from google.protobuf.empty_pb2 import Empty
 from modal_proto import api_pb2
+from modal_version import __version__
 
 from tests.support.modal_plane.functions import Function, Functions, refuse
 from tests.support.modal_plane.logs import Logs
-from tests.support.modal_plane.names import known, new_id
+from tests.support.modal_plane.names import ENVIRONMENTS, known, new_id
 from tests.support.modal_plane.pool import Pool
 from tests.support.modal_plane.rpc import Caller, not_found, rpc
 from tests.support.modal_plane.web import Web
@@ -216,7 +217,7 @@ class Apps:
             api_pb2.AppDeploymentHistory(
                 app_id=app.app_id,
                 version=version.number,
-                client_version="1.6.4",
+                client_version=__version__,
                 deployed_at=version.deployed_at,
                 deployed_by=USER,
                 tag=version.tag,
@@ -300,6 +301,15 @@ class Apps:
         app = self.get(request.app_id)
         if app.state in (api_pb2.APP_STATE_INITIALIZING, api_pb2.APP_STATE_EPHEMERAL):
             await self._stop(app)
+        return Empty()
+
+    @rpc("EnvironmentDelete")
+    async def environment_delete(self, request: api_pb2.EnvironmentDeleteRequest, caller: Caller) -> Empty:
+        """An environment goes with all its apps."""
+        for app in self.by_id.values():
+            if app.environment == known(request.name) and app.state != api_pb2.APP_STATE_STOPPED:
+                await self._stop(app)
+        ENVIRONMENTS.remove(request.name)
         return Empty()
 
     @rpc("AppHeartbeat")

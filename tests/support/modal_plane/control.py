@@ -92,6 +92,7 @@ class Control:
         return {
             "task_id": container.task_id,
             "app": app.name or app.description,
+            "environment": app.environment,
             "function": container.function.name,
             "version": live_number,
             "pid": container.process.pid if container.process else 0,

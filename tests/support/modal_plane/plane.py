@@ -59,6 +59,7 @@ class ContainerState:
 
     task_id: str
     app: str
+    environment: str
     function: str
     version: int
     pid: int
@@ -140,10 +141,14 @@ class Plane:
             for name, one in found.items()
         }
 
-    def containers(self, app: str = "", *, ended: bool = False) -> list[ContainerState]:
+    def containers(self, app: str = "", *, environment: str = "", ended: bool = False) -> list[ContainerState]:
         """Containers, oldest first; those that have ended only when asked for."""
         states = [ContainerState(**one) for one in self._get("containers")]
-        return [one for one in states if (ended or not one.ended) and app in ("", one.app)]
+        return [
+            one
+            for one in states
+            if (ended or not one.ended) and app in ("", one.app) and environment in ("", one.environment)
+        ]
 
     def kill_container(self, task_id: str) -> None:
         """SIGKILL, as by a crash: its inputs fail with "exited unexpectedly", by the function's retry policy."""
