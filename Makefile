@@ -3,10 +3,12 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+# Half of the suite's time is waiting for processes: two files of tests run at once.
+SIDE_BY_SIDE := --numprocesses 2 --dist loadfile
 # The demo keeps all it makes inside the checkout; `make clean` removes it.
 DEMO   := SLIPWAY_HOME=$(CURDIR)/.slipway
 
-.PHONY: help setup demo stop test check lint types parser-tables bench-engine bench-release calibrate bench-client bench-weights lock clean
+.PHONY: help setup demo stop prefect prefect-stop test check lint types parser-tables bench-engine bench-release calibrate bench-client bench-weights lock clean
 .DEFAULT_GOAL := help
 
 help: ## what there is
@@ -26,11 +28,17 @@ demo: $(READY) ## release the miniature on this machine, end to end
 stop: $(READY) ## end what the demo serves
 	$(DEMO) $(BIN)/slipway stop slipway-miniature
 
+prefect: $(READY) ## a Prefect server of your own: pages, worker, all deployments; prints its address
+	$(DEMO) $(BIN)/python -m scripts.prefect_home up
+
+prefect-stop: $(READY) ## end it
+	$(DEMO) $(BIN)/python -m scripts.prefect_home down
+
 test: lint types $(READY) ## everything the checks ask for
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE)
 
 check: lint types $(READY) ## lint, types and the fast tests
-	$(BIN)/python -m pytest -m "not slow" tests/unit
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not slow" tests/unit
 
 lint: $(READY) ## style and layers
 	$(BIN)/ruff check .

@@ -1,11 +1,11 @@
 """Deploy the candidate and warm it up."""
 
 from prefect import task
-from prefect.artifacts import create_table_artifact
 
 from slipway.platforms.port import Deployment
 from slipway.stages import candidate as stages
 from slipway.stages.run import Run
+from tasks import artifacts
 from tasks.policy import ONCE, RETRIED
 
 
@@ -13,11 +13,8 @@ from tasks.policy import ONCE, RETRIED
 def deploy_candidate(run: Run) -> Deployment:
     """Start the candidate beside the live release; ends after its first inference."""
     candidate = stages.deploy_candidate(run)
-    create_table_artifact(
-        key="cold-start",
-        table=[{"phase": name, "seconds": seconds} for name, seconds in run.record.cold_start_s.items()],
-        description=f"Cold start of {run.release_id}",
-    )
+    phases = [{"phase": name, "seconds": seconds} for name, seconds in run.record.cold_start_s.items()]
+    artifacts.table("cold-start", phases, f"Cold start of {run.release_id}")
     return candidate
 
 

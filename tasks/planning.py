@@ -1,15 +1,13 @@
 """Plan a run."""
 
 from prefect import task
-from prefect.artifacts import create_image_artifact, create_markdown_artifact
 
 from slipway.preflight.plan import Plan
 from slipway.profile import Profile
-from slipway.records.plots import data_url
-from slipway.records.plots.memory import memory_svg
 from slipway.records.report import plan_page
 from slipway.stages import planning
 from slipway.stages.run import Run
+from tasks import artifacts
 from tasks.policy import RETRIED
 
 
@@ -31,7 +29,10 @@ def plan_only(profile: Profile) -> Plan:
 
 
 def _publish(made: Plan | None) -> None:
-    create_markdown_artifact(key="plan", markdown=plan_page(made), description="What runs, and why")
+    artifacts.markdown("plan", plan_page(made), "What runs, and why")
     if made is not None and made.capacity is not None:
+        from slipway.records.plots import data_url  # noqa: PLC0415  # most of a second, and few plans have a picture
+        from slipway.records.plots.memory import memory_svg  # noqa: PLC0415
+
         picture = data_url(memory_svg(made.capacity))
-        create_image_artifact(image_url=picture, key="memory", description="One GPU's memory")
+        artifacts.image("memory", picture, "One GPU's memory")

@@ -1,13 +1,13 @@
 """Promote the candidate, or leave production as it was; close the record."""
 
 from prefect import task
-from prefect.artifacts import create_markdown_artifact
 
 from slipway.platforms.port import Deployment, Release
 from slipway.records.record import ReleaseRecord
 from slipway.records.report import report, timeline
 from slipway.stages import release as stages
 from slipway.stages.run import Run
+from tasks import artifacts
 from tasks.policy import ONCE
 
 
@@ -23,6 +23,12 @@ def conclude(run: Run, release: Release) -> ReleaseRecord:
     return _publish(stages.conclude(run, release))
 
 
+@task(name="record", **ONCE)
+def conclude_prepared(run: Run, what: str) -> ReleaseRecord:
+    """Close the record of a run that was to bring something to the platform, and did."""
+    return _publish(stages.conclude_prepared(run, what))
+
+
 @task(name="undo and record", **ONCE)
 def conclude_failure(run: Run, error: BaseException) -> ReleaseRecord:
     """Take back a switch, stop the candidate, and record why."""
@@ -30,6 +36,6 @@ def conclude_failure(run: Run, error: BaseException) -> ReleaseRecord:
 
 
 def _publish(record: ReleaseRecord) -> ReleaseRecord:
-    create_markdown_artifact(key="timeline", markdown=timeline(record), description="Stages of this run")
-    create_markdown_artifact(key="release-report", markdown=report(record), description=record.reason[:200])
+    artifacts.markdown("timeline", timeline(record), "Stages of this run")
+    artifacts.markdown("release-report", report(record), record.reason[:200])
     return record

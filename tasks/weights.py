@@ -1,10 +1,10 @@
 """Sync and verify the weights."""
 
 from prefect import task
-from prefect.artifacts import create_table_artifact
 
 from slipway.stages import weights
 from slipway.stages.run import Run
+from tasks import artifacts
 from tasks.policy import RETRIED
 from tasks.progress import progress_artifact
 
@@ -21,8 +21,6 @@ def verify_weights(run: Run) -> None:
     """Hash every file from a fresh process, then mark the weights ready."""
     with progress_artifact("verify-volume"):
         weights.verify_weights(run)
-    create_table_artifact(
-        key="manifest",
-        table=[file.model_dump() for file in run.manifest.files],
-        description=f"{run.manifest.repo} at {run.manifest.commit}, digest {run.manifest.digest}",
-    )
+    files = [file.model_dump() for file in run.manifest.files]
+    about = f"{run.manifest.repo} at {run.manifest.commit}, digest {run.manifest.digest}"
+    artifacts.table("manifest", files, about)

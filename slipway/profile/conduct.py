@@ -16,3 +16,20 @@ class Exclusive(Spec):
 
     on_busy: Literal["refuse", "wait"] = Field("refuse", description="Whether a second run ends at once, or waits.")
     wait_at_most_s: PositiveSeconds = Field(3600, description="A run that waits ends as `Busy` after this time.")
+
+
+class Watch(Spec):
+    """What is looked at after a promotion, and what follows when it goes wrong."""
+
+    duration_s: PositiveSeconds = Field(900, description="How long a promoted release is watched.")
+    every_s: float = Field(10, ge=0.1, le=600, description="Time between rounds of requests.")
+    streams: int = Field(2, ge=1, le=64, description="Requests of each round, sent at once.")
+    failed_at_most: float = Field(
+        0.05, ge=0, lt=1, description="Share of requests that may fail. More, beyond chance, is trouble."
+    )
+    silent_at_most_s: PositiveSeconds = Field(
+        60, description="A release that has not answered a single request for so long counts as hung."
+    )
+    on_trouble: Literal["roll_back", "report"] = Field(
+        "roll_back", description="Whether the release before serves again, or people are only told."
+    )

@@ -8,7 +8,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from slipway.profile.conduct import Exclusive, Strategy
+from slipway.profile.conduct import Exclusive, Strategy, Watch
 from slipway.profile.gates import Gate
 from slipway.profile.spec import EnvironmentName, Name, PositiveSeconds, SecretName, ServedName, Spec, Word
 from slipway.profile.waivers import Expected, Waiver
@@ -201,6 +201,7 @@ class Profile(Spec):
     exclusive: Exclusive = Field(
         default_factory=Exclusive, description="What a run does while another one holds the app."
     )
+    watch: Watch = Field(default_factory=Watch, description="What is looked at after a promotion.")
     budget: Budget = Field(description="What a run may take.")
     expected: Expected = Field(
         default_factory=Expected, description="Figures that people count on; preflight says which cannot be."

@@ -8,8 +8,9 @@ from typing import Any
 from pydantic import ConfigDict, Field, ValidationError
 
 from slipway.errors import Misconfigured
+from slipway.profile.conduct import Strategy
 from slipway.profile.load import parse_profile
-from slipway.profile.models import Profile, Strategy
+from slipway.profile.models import Profile
 from slipway.profile.spec import Spec
 
 

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from pydantic import ValidationError
 
 from slipway.errors import Corrupt, Misconfigured
-from slipway.gates.evidence import FACTS_FILE, Evidence, read
+from slipway.gates.evidence import Evidence, read
 from slipway.platforms.port import Platform, Volume
+from slipway.records.check import CheckRecord
 from slipway.records.record import ReleaseRecord
 
 LEDGER_VOLUME = "slipway-ledger"
 _RECORDS = "records"
+_CHECKS = "checks"
 
 
 class Ledger:
@@ -71,15 +73,32 @@ class Ledger:
             Misconfigured: If nothing was.
             Corrupt: If it cannot be read.
         """
-        folder = f"{record.evidence}/"
-        entries = self._volume.entries(record.evidence) if record.evidence else ()
-        paths = [entry.path.removeprefix(folder) for entry in entries]
-        if FACTS_FILE not in paths:
-            raise Misconfigured(
-                f"Release {record.release_id} has no evidence: it ended before its gates.",
-                remedy="`slipway runs` lists the releases and how far they came.",
-            )
-        return read(paths, lambda path: self._volume.read(folder + path))
+        if record.evidence and any(self._volume.entries(record.evidence)):
+            return self.evidence_in(record.evidence)
+        raise Misconfigured(
+            f"Release {record.release_id} has no evidence: it ended before its gates.",
+            remedy="`slipway runs` lists the releases and how far they came.",
+        )
+
+    def evidence_in(self, folder: str) -> Evidence:
+        """What lies in a folder of evidence.
+
+        Raises:
+            Corrupt: If it cannot be read.
+        """
+        paths = [entry.path.removeprefix(f"{folder}/") for entry in self._volume.entries(folder)]
+        return read(paths, lambda path: self._volume.read(f"{folder}/{path}"))
+
+    def save_check(self, check: CheckRecord) -> None:
+        """Store the record of a check, replacing its own earlier state."""
+        path = f"{_CHECKS}/{check.check_id}.json"
+        self._volume.write(path, check.model_dump_json(indent=2).encode())
+
+    def checks(self, app: str) -> Sequence[CheckRecord]:
+        """All checks of an app, oldest first."""
+        names = sorted(entry.path for entry in self._volume.entries(_CHECKS))
+        found = [CheckRecord.model_validate_json(self._volume.read(name)) for name in names]
+        return [check for check in found if check.app == app]
 
 
 def evidence_folder(release_id: str) -> str:

@@ -67,9 +67,14 @@ def plan_page(plan: Plan | None) -> str:
 
 
 def gate_table(record: ReleaseRecord) -> str:
-    """The verdicts, and the rules they follow."""
-    rows = [(*verdict_row(v), v.baseline or "", v.reason) for v in record.verdicts]
-    rules = {rule: [v.gate for v in record.verdicts if v.rule == rule] for rule in (v.rule for v in record.verdicts)}
+    """The verdicts of a run."""
+    return verdict_table(record.verdicts)
+
+
+def verdict_table(verdicts: Sequence[Verdict]) -> str:
+    """Verdicts, and the rules they follow."""
+    rows = [(*verdict_row(v), v.baseline or "", v.reason) for v in verdicts]
+    rules = {rule: [v.gate for v in verdicts if v.rule == rule] for rule in (v.rule for v in verdicts)}
     said = [f"- {', '.join(gates)}: {rule}" for rule, gates in rules.items() if rule]
     return "\n".join([_table((*VERDICT_COLUMNS, "baseline", "reason"), rows), "", *said])
 

@@ -17,7 +17,7 @@ from slipway.gates.judge import figure_values, judge
 from slipway.gates.session import workloads
 from slipway.gates.verdict import Verdict, blocking
 from slipway.measure import metrics
-from slipway.platforms.port import Deployment, Job, Mount, Phase, ServerStatus
+from slipway.platforms.port import Deployment, Job, Mount, Phase, Platform, ServerStatus
 from slipway.profile import Profile, Statistic
 from slipway.records.baseline import baseline, comparison_key
 from slipway.records.ledger import LEDGER_VOLUME, evidence_folder
@@ -37,7 +37,15 @@ def run_gates(run: Run, candidate: Deployment) -> None:
     """
     with run.stage(Stage.GATES) as stage:
         _store_facts(run, candidate)
-        run.platform.start_job(_observe_job(run, candidate)).wait(timeout_s=run.remaining_s(), progress=stage.progress)
+        job = observe_job(
+            run.platform,
+            run.profile,
+            url=candidate.url,
+            release_id=run.release_id,
+            folder=run.record.evidence,
+            beside_live=run.profile.measure_live,
+        )
+        run.platform.start_job(job).wait(timeout_s=run.remaining_s(), progress=stage.progress)
         status = run.platform.status(candidate)
         evidence = _with_kernels(run, run.ledger.evidence(run.record), status)
         run.record.figures = {name: metrics.figures(taken) for name, taken in evidence.samples.items()}
@@ -102,19 +110,29 @@ def _keep_for_comparison(run: Run, evidence: Evidence) -> None:
     run.record.comparison_keys = {name: comparison_key(run.profile, name) for name in workloads(run.profile)}
 
 
-def _observe_job(run: Run, candidate: Deployment) -> Job:
-    profile = run.profile
-    live = run.platform.live(profile.app) if profile.measure_live else None
+def observe_job(
+    platform: Platform, profile: Profile, *, url: str, release_id: str, folder: str, beside_live: bool = False
+) -> Job:
+    """The job that measures an endpoint from where the platform runs jobs, and stores what it saw in the ledger.
+
+    Args:
+        platform: Where it runs.
+        profile: Whose workloads.
+        url: Base URL.
+        release_id: The release that must answer.
+        folder: Of the evidence, in the ledger's volume; its facts are there already.
+        beside_live: Measure the live release in turn.
+    """
     mounts, env = datasets_mount(profile)
     return Job(
         name="observe",
         function="slipway.gates.session:observe",
         arguments={
-            "url": candidate.url,
-            "live_url": run.platform.live_url(profile.app) if live else None,
+            "url": url,
+            "live_url": platform.live_url(profile.app) if beside_live and platform.live(profile.app) else None,
             "profile": profile.model_dump(mode="json"),
-            "release_id": run.release_id,
-            "folder": run.record.evidence,
+            "release_id": release_id,
+            "folder": folder,
             "timeout_s": profile.scaling.request_timeout_s,
         },
         mounts=(Mount("ledger", LEDGER_VOLUME, read_only=False), *mounts),

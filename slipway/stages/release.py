@@ -53,6 +53,11 @@ def conclude(run: Run, release: Release) -> ReleaseRecord:
     return run.finish(Outcome.PROMOTED, f"version {release.version} serves", error=None, exit_code=0)
 
 
+def conclude_prepared(run: Run, what: str) -> ReleaseRecord:
+    """Close the record of a run that was to bring something to the platform, and did."""
+    return run.finish(Outcome.PREPARED, f"{what}; nothing was released", error=None, exit_code=0)
+
+
 def conclude_failure(run: Run, error: BaseException) -> ReleaseRecord:
     """Undo what the run did, and close its record with the reason."""
     reason = describe(error)
@@ -77,11 +82,22 @@ def describe(error: BaseException) -> str:
 def roll_back(platform: Platform, app: str, version: int, *, timeout_s: float) -> Release:
     """Serve an explicit earlier version again, and end the one that served until now."""
     with platform.exclusive(app):
-        before = platform.live(app)
-        release = platform.roll_back(app, version, timeout_s=timeout_s)
-        if before is not None and before.deployment_id != release.deployment_id:
-            platform.stop(deployment_of(before))
-        return release
+        return switch_back(platform, app, version, timeout_s=timeout_s)
+
+
+def switch_back(platform: Platform, app: str, version: int, *, timeout_s: float) -> Release:
+    """The same by whoever holds the app."""
+    before = platform.live(app)
+    release = platform.roll_back(app, version, timeout_s=timeout_s)
+    if before is not None and before.deployment_id != release.deployment_id:
+        platform.stop(deployment_of(before))
+    return release
+
+
+def version_before(platform: Platform, live: Release) -> Release | None:
+    """The newest version before the live one that is of another release: where a roll back leads."""
+    others = [r for r in platform.history(live.app) if r.version < live.version and r.release_id != live.release_id]
+    return others[-1] if others else None
 
 
 def stop_app(platform: Platform, app: str) -> list[str]:

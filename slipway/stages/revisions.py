@@ -13,6 +13,7 @@ from slipway.platforms.port import Platform, Volume
 from slipway.profile import Profile
 from slipway.records.ledger import Ledger
 from slipway.stages.planning import weights_volume
+from slipway.stages.release import version_before
 from slipway.weights.layout import MODELS, READY_FILE
 from slipway.weights.manifest import RESERVED, Manifest
 from slipway.weights.ready import Ready
@@ -97,10 +98,8 @@ def needed(platform: Platform, profile: Profile) -> set[str]:
         return commits
     served = {record.release_id: record.commit for record in Ledger(platform).records(profile.app)}
     commits.add(served.get(live.release_id, ""))
-    before = [release for release in platform.history(profile.app) if release.version < live.version]
-    others = [release for release in before if release.release_id != live.release_id]
-    if others:
-        commits.add(served.get(others[-1].release_id, ""))
+    if before := version_before(platform, live):
+        commits.add(served.get(before.release_id, ""))
     return commits
 
 

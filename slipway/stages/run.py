@@ -189,15 +189,18 @@ def open_run(profile: Profile) -> Iterator[Run]:
         yield run
 
 
-def clear_after_dead_runs(platform: Platform, ledger: Ledger, app: str) -> None:
-    """Close records whose process died, and stop servers that are not live. Needs the app's lock."""
+def clear_after_dead_runs(platform: Platform, ledger: Ledger, app: str) -> list[ReleaseRecord]:
+    """Close records whose process died, and stop servers that are not live. Needs the app's lock.
+
+    Returns:
+        The records that were closed.
+    """
     live = platform.live(app)
     for deployment in platform.deployments(app):
         if live is None or deployment.deployment_id != live.deployment_id:
             platform.stop(deployment)
-    for record in ledger.records(app):
-        if record.outcome is not Outcome.RUNNING:
-            continue
+    left = [record for record in ledger.records(app) if record.outcome is Outcome.RUNNING]
+    for record in left:
         stage = record.stages[-1].name if record.stages else "the beginning"
         record.ended_at = utc_now()
         if live is not None and live.release_id == record.release_id:
@@ -207,6 +210,7 @@ def clear_after_dead_runs(platform: Platform, ledger: Ledger, app: str) -> None:
             record.outcome = Outcome.INTERRUPTED
             record.reason = f"its process died in {stage!r}; {_production_after(platform, record)}"
         ledger.save(record)
+    return left
 
 
 def _production_after(platform: Platform, record: ReleaseRecord) -> str:

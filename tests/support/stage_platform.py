@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from slipway.errors import Crashed, Misconfigured
 from slipway.platforms.check import Check, Health, Needs
-from slipway.platforms.port import Deployment, Lifetime, Release, ServerSpec
+from slipway.platforms.port import Deployment, Lifetime, Phase, Release, ServerSpec, ServerStatus
 from slipway.units import utc_now
 from tests.support.measure_volume import MemoryVolume
 
@@ -52,6 +52,13 @@ class MemoryPlatform:
 
     def deployments(self, app: str) -> Sequence[Deployment]:
         return list(self.running.values())
+
+    def status(self, deployment: Deployment) -> ServerStatus:
+        runs = deployment.deployment_id in self.running
+        return ServerStatus(Phase.READY) if runs else ServerStatus(Phase.CRASHED, "it is gone")
+
+    def history(self, app: str) -> Sequence[Release]:
+        return self.releases
 
     def live(self, app: str) -> Release | None:
         return next((r for r in self.releases if r.version == self.live_version), None)

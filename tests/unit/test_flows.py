@@ -31,12 +31,13 @@ time.sleep(600)
     ("outcome", "name", "kind"),
     [
         (Outcome.PROMOTED, "Promoted", "COMPLETED"),
+        (Outcome.PREPARED, "Prepared", "COMPLETED"),
         (Outcome.REJECTED, "Rejected", "FAILED"),
         (Outcome.ROLLED_BACK, "RolledBack", "FAILED"),
     ],
 )
 def test_the_outcome_is_the_final_state(outcome: Outcome, name: str, kind: str) -> None:
-    from flows.redeploy import final_state
+    from flows.states import of_release
 
     record = ReleaseRecord(
         release_id="a.1",
@@ -46,7 +47,7 @@ def test_the_outcome_is_the_final_state(outcome: Outcome, name: str, kind: str) 
         outcome=outcome,
         reason="so it went",
     )
-    state = final_state(record)
+    state = of_release(record)
     assert (state.name, state.type.value, state.message) == (name, kind, "so it went")
 
 

@@ -9,10 +9,23 @@ import pytest
 from prefect import Flow
 from prefect.utilities.schema_tools.validation import ValidationError, validate
 
+from flows.live import gate, watch
+from flows.prepare import precompile, sync_weights
 from flows.redeploy import redeploy
+from flows.upkeep import keep_warm, prune, rollback, teardown
 from slipway.profile import profile_names
 
-FLOWS: list[Flow[..., Any]] = [redeploy]
+FLOWS: list[Flow[..., Any]] = [
+    redeploy,
+    gate,
+    watch,
+    sync_weights,
+    precompile,
+    rollback,
+    prune,
+    teardown,
+    keep_warm,
+]
 
 
 def schema(flow: Flow[..., Any]) -> dict[str, Any]:
@@ -63,6 +76,13 @@ def test_profiles_are_a_choice(flow: Flow[..., Any]) -> None:
 def test_the_server_refuses_wrong_values(given: dict[str, Any], words: str) -> None:
     with pytest.raises(ValidationError, match=words):
         validate(given, schema(redeploy), raise_on_error=True)
+
+
+@pytest.mark.parametrize("flow", FLOWS, ids=lambda flow: flow.name)
+def test_parameters_can_be_checked_when_the_flow_runs(flow: Flow[..., Any]) -> None:
+    asked = {"version": 3, "confirm": "app"}
+    given = {name: value for name, value in asked.items() if name in flow.parameters.required}
+    assert flow.validate_parameters(given)["profile"] == "miniature"
 
 
 def test_what_the_form_offers_is_accepted() -> None:

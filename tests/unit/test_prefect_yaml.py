@@ -33,12 +33,17 @@ from prefect.utilities.importtools import from_qualified_name
 from pydantic import BaseModel
 
 from slipway.profile import load_profile
+from tests.unit.test_flows_form import FLOWS
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = yaml.safe_load((ROOT / "prefect.yaml").read_text())
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 SHELL_VARIABLES = {"PWD"}
 """What templates may use: a variable that is not set is no error to Prefect, only a warning."""
+
+
+FILLED_IN = {"version": 1, "confirm": "app"}
+"""Parameters without a default, which a person gives in the form."""
 
 
 def problems(document: Mapping[str, Any]) -> Iterator[str]:
@@ -55,7 +60,7 @@ def problems(document: Mapping[str, Any]) -> Iterator[str]:
         for schedule in schedules:
             yield from _unknown(f"{name}.schedule", schedule, RawScheduleConfig)
             parameters = {**deployment.get("parameters", {}), **schedule.get("parameters", {})}
-            yield from _wrong_parameters(name, flow, parameters)
+            yield from _wrong_parameters(name, flow, parameters, by_itself=bool(schedule))
 
 
 def flow_at(entrypoint: str) -> Flow[..., Any]:
@@ -70,19 +75,22 @@ def _unknown(where: str, given: Mapping[str, Any], model: type[BaseModel], more:
     return [f"{where}: unknown key {key}" for key in sorted(given.keys() - model.model_fields.keys() - (more or set()))]
 
 
-def _wrong_parameters(where: str, flow: Flow[..., Any], parameters: dict[str, Any]) -> Iterator[str]:
+def _wrong_parameters(
+    where: str, flow: Flow[..., Any], parameters: dict[str, Any], *, by_itself: bool
+) -> Iterator[str]:
+    """What is wrong with parameters; one that a person must fill in may be missing where no schedule starts the run."""
     if strangers := sorted(parameters.keys() - flow.parameters.properties.keys()):
         yield f"{where}: unknown parameter {strangers[0]}"
         return
+    asked = {} if by_itself else {name: FILLED_IN[name] for name in flow.parameters.required if name in FILLED_IN}
     try:
-        flow.validate_parameters(parameters)
+        flow.validate_parameters({**asked, **parameters})
     except ParameterTypeError as error:
         yield f"{where}: {error}"
 
 
 def test_prefect_yaml_has_no_silent_mistakes() -> None:
     assert list(problems(DOCUMENT)) == []
-    assert len(DOCUMENT["deployments"]) == 1
 
 
 @pytest.mark.parametrize(
@@ -101,7 +109,7 @@ def test_prefect_yaml_has_no_silent_mistakes() -> None:
 def test_each_silent_mistake_is_found(place: str, value: object, complaint: str) -> None:
     document = copy.deepcopy(DOCUMENT)
     document["deployments"][0][place] = value
-    found = list(problems(document))
+    found = list(dict.fromkeys(problems(document)))
     assert len(found) == 1
     assert complaint in found[0]
 
@@ -109,6 +117,39 @@ def test_each_silent_mistake_is_found(place: str, value: object, complaint: str)
 def test_profiles_of_deployments_exist() -> None:
     for deployment in DOCUMENT["deployments"]:
         assert load_profile(deployment["parameters"]["profile"]).app
+
+
+def test_every_flow_has_a_deployment_that_says_what_it_does() -> None:
+    found = {flow_at(deployment["entrypoint"]).name for deployment in DOCUMENT["deployments"]}
+    assert found == {flow.name for flow in FLOWS}
+    for deployment in DOCUMENT["deployments"]:
+        assert len(deployment["description"]) > 40
+        assert "slipway" in deployment["tags"]
+        assert deployment["concurrency_limit"]["limit"] == 1
+        for schedule in deployment.get("schedules", ()):
+            assert (schedule["slug"], schedule["timezone"], schedule["active"]) == (
+                schedule["slug"],
+                "Europe/Berlin",
+                False,
+            )
+
+
+def test_keeping_warm_says_what_it_costs_and_asks_in_time() -> None:
+    """The sentence in its description, from the profile's price and the schedule's hours."""
+    deployment = next(d for d in DOCUMENT["deployments"] if d["entrypoint"].endswith(":keep_warm"))
+    profile, schedule = load_profile(deployment["parameters"]["profile"]), deployment["schedules"][0]
+    minutes, hours, *_, days = schedule["cron"].split()
+    (begin, end), (first, last) = (map(int, part.split("-")) for part in (hours, days))
+    week_usd = (end - begin + 1) * (last - first + 1) * profile.hardware.cost_per_hour_usd
+    assert f"${week_usd:,.0f} a week" in deployment["description"]
+    assert int(minutes.removeprefix("*/")) * 60 < profile.scaling.scaledown_window_s
+
+
+def test_the_watch_starts_after_a_promotion_of_its_app() -> None:
+    deployment = next(d for d in DOCUMENT["deployments"] if d["entrypoint"].endswith(":watch"))
+    trigger = deployment["triggers"][0]
+    assert trigger["match"] == {"slipway.app": load_profile(deployment["parameters"]["profile"]).app}
+    assert trigger["expect"] == ["slipway.release.promoted"]
 
 
 def test_pull_steps_and_templates_can_be_resolved() -> None:
