@@ -135,17 +135,19 @@ def prune(
 
 @contextmanager
 def _work(profile: str, revision: str | None, platform: str | None, *, as_json: bool) -> Iterator[weights.WeightsWork]:
-    """The weights of a profile, with its app held: one writer at a time."""
+    """The weights of a profile, with their revision held: one writer at a time."""
     with friendly_errors(as_json=as_json):
         chosen = load_profile(profile, revision=revision)
         there = open_platform(platform or chosen.platform)
-        with hub_endpoint(chosen) as hub, there.exclusive(chosen.app), out.status("asking the Hub") as status:
+        with hub_endpoint(chosen) as hub, out.status("asking the Hub") as status:
 
             def tell(progress: Progress) -> None:
                 if not as_json:
                     status.update(_line(progress))
 
-            yield weights.WeightsWork(there, chosen, resolve(chosen, there, hub), hub, TIMEOUT_S, tell)
+            work = weights.WeightsWork(there, chosen, resolve(chosen, there, hub), hub, TIMEOUT_S, tell)
+            with work.writing():
+                yield work
 
 
 def _line(progress: Progress) -> str:

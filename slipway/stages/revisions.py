@@ -8,12 +8,13 @@ from datetime import datetime
 
 from pydantic import ValidationError
 
-from slipway.errors import Corrupt
+from slipway.errors import Busy, Corrupt
 from slipway.platforms.port import Platform, Volume
 from slipway.profile import Profile
 from slipway.records.ledger import Ledger
 from slipway.stages.planning import weights_volume
 from slipway.stages.release import version_before
+from slipway.stages.weights import lease_of
 from slipway.weights.layout import MODELS, READY_FILE
 from slipway.weights.manifest import RESERVED, Manifest
 from slipway.weights.ready import Ready
@@ -109,7 +110,7 @@ def to_prune(there: Sequence[Revision], *, keep: int, needed: set[str]) -> list[
 
 
 def prune(platform: Platform, profile: Profile, *, keep: int) -> list[Revision]:
-    """Remove old revisions; what was removed.
+    """Remove old revisions; what was removed. One that is being written stays.
 
     Raises:
         Busy: If a run of the app is under way.
@@ -117,6 +118,14 @@ def prune(platform: Platform, profile: Profile, *, keep: int) -> list[Revision]:
     volume = platform.volume(weights_volume(profile))
     with platform.exclusive(profile.app):
         gone = to_prune(revisions(volume), keep=keep, needed=needed(platform, profile))
-        for revision in gone:
+        return [revision for revision in gone if _removed(platform, profile, volume, revision)]
+
+
+def _removed(platform: Platform, profile: Profile, volume: Volume, revision: Revision) -> bool:
+    """Remove a revision, unless somebody is writing it."""
+    try:
+        with platform.exclusive(lease_of(profile, revision.commit)):
             volume.remove(revision.path)
-    return gone
+    except Busy:
+        return False
+    return True

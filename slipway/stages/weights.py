@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import secrets
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from slipway.errors import Corrupt
-from slipway.platforms.port import Job, Mount, Platform, ProgressSink
+from slipway.platforms.port import Job, Mount, Platform, Progress, ProgressSink
 from slipway.profile import Profile
 from slipway.stages.datasets import sync_datasets
+from slipway.stages.exclusive import holding
 from slipway.stages.names import Stage
 from slipway.stages.planning import weights_volume
 from slipway.stages.run import Run
+from slipway.stages.side_by_side import run_side_by_side
 from slipway.units import show_bytes
 from slipway.weights.manifest import Manifest
 from slipway.weights.verify import parts
@@ -40,21 +43,24 @@ class WeightsWork:
     timeout_s: float
     progress: ProgressSink
 
-    def start(self, function: str, *, read_only: bool = False, **arguments: Any) -> WeightsJob:
-        """Start a job on a mount of the weights."""
-        secret = self.profile.model.token_secret
-        job = Job(
-            name=function.rpartition(":")[2],
-            function=f"slipway.weights.{function}",
-            arguments={"manifest": self.manifest.model_dump(mode="json"), **arguments},
-            mounts=(Mount("weights", weights_volume(self.profile), read_only=read_only),),
-            secrets=(secret,) if secret else (),
-        )
-        return WeightsJob(self, job)
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Hold this revision, for there is one writer of each; the lock is the platform's: a dead writer holds nothing.
+
+        Raises:
+            Busy: If another process writes it, also after waiting where the profile says so.
+        """
+        with holding(self.platform, lease_of(self.profile, self.manifest.commit), self.profile.exclusive):
+            yield
+
+    def job(self, function: str, **arguments: Any) -> Job:
+        """A job on a writable mount of the weights."""
+        return weights_job(self.profile, function, {"manifest": self.manifest.model_dump(mode="json"), **arguments})
 
     def run(self, function: str, **arguments: Any) -> Any:
-        """Run a job on a writable mount of the weights to its end."""
-        return self.start(function, **arguments).result()
+        """Run a job to its end."""
+        job = self.platform.start_job(self.job(function, **arguments))
+        return job.wait(timeout_s=self.timeout_s, progress=self.progress)
 
     @property
     def source(self) -> dict[str, object]:
@@ -62,17 +68,23 @@ class WeightsWork:
         return {"endpoint": self.hub, "token_env": self.profile.model.token_secret}
 
 
-class WeightsJob:
-    """A job under way."""
+def lease_of(profile: Profile, commit: str) -> str:
+    """Name under which whoever writes a revision holds it."""
+    return f"{weights_volume(profile)}.{commit[:12]}"
 
-    def __init__(self, work: WeightsWork, job: Job) -> None:
-        self._work = work
-        self._handle = work.platform.start_job(job)
-        self.cancel = self._handle.cancel
 
-    def result(self) -> Any:
-        """Block until its result is there."""
-        return self._handle.wait(timeout_s=self._work.timeout_s, progress=self._work.progress)
+def weights_job(profile: Profile, function: str, arguments: Mapping[str, Any]) -> Job:
+    """A job of `slipway.weights`, `module:name`, on a writable mount of a profile's weights."""
+    secret = profile.model.token_secret
+    volume = weights_volume(profile)
+    return Job(
+        name=function.rpartition(":")[2],
+        function=f"slipway.weights.{function}",
+        arguments=arguments,
+        mounts=(Mount("weights", volume, read_only=False),),
+        secrets=(secret,) if secret else (),
+        work=json.dumps([volume, function, arguments], sort_keys=True),
+    )
 
 
 def fetch(work: WeightsWork) -> dict[str, Any]:
@@ -128,14 +140,17 @@ def hash_all(work: WeightsWork) -> dict[str, Any]:
 
 
 def _hash_side_by_side(work: WeightsWork, shares: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
-    """The verdicts of all parts, each from a job of its own; when one fails the others are ended."""
-    with ExitStack() as stack:
-        jobs = []
-        for paths in shares:
-            job = work.start("verify:verify_part", read_only=True, paths=paths)
-            stack.callback(job.cancel)
-            jobs.append(job)
-        return [verdict for job in jobs for verdict in job.result()]
+    """The verdicts of all parts, each from a job of its own, which goes on where a lost one ended."""
+    jobs = [work.job("verify:verify_part", paths=paths, part=number) for number, paths in enumerate(shares)]
+    note = f"hashing {len(work.manifest.files)} files in {len(jobs)} jobs"
+    found = run_side_by_side(
+        work.platform,
+        jobs,
+        timeout_s=work.timeout_s,
+        whole=Progress(0, work.manifest.total_bytes, "bytes", note),
+        progress=work.progress,
+    )
+    return [verdict for verdicts in found for verdict in verdicts]
 
 
 def _work_of(run: Run, progress: ProgressSink) -> WeightsWork:
@@ -152,7 +167,9 @@ def sync_weights(run: Run) -> None:
         if not run.plan.step(Stage.SYNC).runs:
             stage.skip(run.plan.step(Stage.SYNC).why)
             return
-        result = fetch(_work_of(run, stage.progress))
+        work = _work_of(run, stage.progress)
+        with work.writing():
+            result = fetch(work)
         restarts = f"; started again {result['restarts']} times" if result["restarts"] else ""
         stage.done(
             f"{result['files_fetched']} files, {show_bytes(result['bytes_fetched'])} fetched, "
@@ -163,6 +180,8 @@ def sync_weights(run: Run) -> None:
 def verify_weights(run: Run) -> None:
     """The stage: hash every file from a fresh process, repair what is wrong, then mark the weights ready."""
     with run.stage(Stage.VERIFY) as stage:
-        result = prove(_work_of(run, stage.progress))
+        work = _work_of(run, stage.progress)
+        with work.writing():
+            result = prove(work)
         repaired = f"; repaired: {', '.join(result['repaired'])}" if result["repaired"] else ""
         stage.done(f"{result['files']} files, {show_bytes(result['bytes_hashed'])} hashed, all as published{repaired}")

@@ -1,7 +1,7 @@
 """The jobs that read every byte of the weights back, from a fresh mount, and compare it with the manifest.
 
     verify            all of it in one job
-    verify_part       some files, on a read-only mount: parts are given to as many jobs as one likes
+    verify_part       some files: parts are given to as many jobs as one likes
     conclude          what all parts found, taken together
 
 What differs is put into quarantine, so that the next sync fetches just that. Only when every file is there
@@ -14,8 +14,9 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,6 @@ PROGRESS_EVERY_S = 0.5
 VERDICTS_FILE = f"{RESERVED}/verdicts.json"
 
 Verdicts = TypeAdapter(tuple[FileVerdict, ...])
-Use = Callable[[Mapping[str, FileVerdict]], None]
 
 
 class VerifyResult(BaseModel):
@@ -69,36 +69,32 @@ def verify(context: JobContext, *, manifest: dict[str, Any]) -> dict[str, Any]:
     wanted = Manifest.model_validate(manifest)
     mount = context.mounts[layout.MOUNT]
     model_dir = mount.path / layout.model_path(wanted)
-    before = resume.hashed_before(model_dir, wanted)
-    keeper = resume.StateKeeper(mount, model_dir, wanted)
-    rest = [file for file in _of_right_size(model_dir, wanted) if file.path not in before]
-    found = _check_all(context, model_dir, rest, seed=wanted.digest, use=keeper.save_now_and_then, before=before)
+    hashed = _hash(context, wanted, [file.path for file in wanted.files], part=0)
     hashed_s = time.monotonic() - began_s
-    _conclude(mount, model_dir, wanted, found)
-    read = sum(file.size_bytes for file in rest)
+    _conclude(mount, model_dir, wanted, hashed.found)
     return VerifyResult(
         files=len(wanted.files),
-        bytes_hashed=read,
+        bytes_hashed=hashed.bytes_read,
         seconds=time.monotonic() - began_s,
-        bytes_per_s=read / max(hashed_s, 1e-9),
+        bytes_per_s=hashed.bytes_read / max(hashed_s, 1e-9),
     ).model_dump()
 
 
-def verify_part(context: JobContext, *, manifest: dict[str, Any], paths: Sequence[str]) -> list[dict[str, Any]]:
-    """Read some of the files; what was found is for `conclude`.
+def verify_part(
+    context: JobContext, *, manifest: dict[str, Any], paths: Sequence[str], part: int
+) -> list[dict[str, Any]]:
+    """Read some of the files; what was found is for `conclude`. Resumes a run that was killed.
 
     Args:
-        context: With the weights volume mounted as `weights`, read-only if one likes.
+        context: With the weights volume freshly mounted for writing as `weights`: this part's state is kept there.
         manifest: What the directory shall hold, as JSON-able data.
         paths: The files of this part.
+        part: Its number.
 
     Returns:
         A `FileVerdict` of every file that is there with its size, as JSON-able data.
     """
-    wanted = Manifest.model_validate(manifest)
-    model_dir = context.mounts[layout.MOUNT].path / layout.model_path(wanted)
-    part = [file for file in _of_right_size(model_dir, wanted) if file.path in set(paths)]
-    found = _check_all(context, model_dir, part, seed=wanted.digest)
+    found = _hash(context, Manifest.model_validate(manifest), paths, part=part).found
     return [verdict.model_dump() for verdict in found.values()]
 
 
@@ -138,35 +134,41 @@ def _of_right_size(model_dir: Path, wanted: Manifest) -> list[ManifestFile]:
     return [file for file in wanted.files if sizes.get(file.path) == file.size_bytes]
 
 
-def _check_all(
-    context: JobContext,
-    model_dir: Path,
-    files: Sequence[ManifestFile],
-    *,
-    seed: str,
-    use: Use = lambda _found: None,
-    before: Mapping[str, FileVerdict] | None = None,
-) -> dict[str, FileVerdict]:
-    """Read files side by side, the largest first, telling of bytes read and verdicts found meanwhile."""
-    found = dict(before or {})
-    total = sum(file.size_bytes for file in files)
-    counter = _Counter()
+@dataclass(frozen=True, slots=True)
+class _Hashed:
+    """Verdicts by path, and how much was read for them now."""
+
+    found: dict[str, FileVerdict]
+    bytes_read: int
+
+
+def _hash(context: JobContext, wanted: Manifest, paths: Iterable[str], *, part: int) -> _Hashed:
+    """Read files side by side, the largest first, but for those that an interrupted run had read."""
+    mount = context.mounts[layout.MOUNT]
+    model_dir = mount.path / layout.model_path(wanted)
+    mine = set(paths)
+    there = [file for file in _of_right_size(model_dir, wanted) if file.path in mine]
+    found = {path: verdict for path, verdict in resume.hashed_before(model_dir, wanted).items() if path in mine}
+    rest = sorted((file for file in there if file.path not in found), key=lambda file: -file.size_bytes)
+    keeper = resume.StateKeeper(mount, model_dir, wanted, part=part)
+    total = sum(file.size_bytes for file in there)
+    to_read = sum(file.size_bytes for file in rest)
+    counter = _Counter(total - to_read)
     with ThreadPoolExecutor(min(MAX_THREADS, 2 * (os.cpu_count() or 1)), thread_name_prefix="hash") as pool:
-        order = sorted(files, key=lambda file: -file.size_bytes)
-        pending = {pool.submit(check_file, model_dir, file, seed=seed, saw=counter.add) for file in order}
+        pending = {pool.submit(check_file, model_dir, file, seed=wanted.digest, saw=counter.add) for file in rest}
         while pending:
             done, pending = wait(pending, timeout=PROGRESS_EVERY_S, return_when=FIRST_COMPLETED)
             found |= {verdict.path: verdict for verdict in (future.result() for future in done)}
-            context.progress(Progress(counter.value, total, "bytes", f"hashing {len(files)} files"))
-            use(found)
-    return found
+            context.progress(Progress(counter.value, total, "bytes", f"hashing {len(there)} files"))
+            keeper.save_now_and_then(found)
+    return _Hashed(found, to_read)
 
 
 class _Counter:
     """A sum that several threads add to."""
 
-    def __init__(self) -> None:
-        self.value = 0
+    def __init__(self, value: int) -> None:
+        self.value = value
         self._lock = threading.Lock()
 
     def add(self, count: int) -> None:

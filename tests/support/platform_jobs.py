@@ -43,11 +43,7 @@ def wait_for_gate(context: JobContext, note: str) -> None:
     """Tell that this point is reached, and go on when the test has made a file of the note's name."""
     gate = Path(os.environ["GATES"]) / note
     context.progress(Progress(0, None, "gates", note))
-    deadline = time.monotonic() + 60
-    while not gate.exists():
-        if time.monotonic() > deadline:
-            raise TimeoutError(note)
-        time.sleep(0.01)
+    _await(gate)
 
 
 def read_reload_read(context: JobContext, path: str) -> list[str]:
@@ -89,6 +85,42 @@ def count(context: JobContext, total: int) -> int:
     for done in range(1, total + 1):
         context.progress(Progress(done, total, "files", f"file {done}"))
     return total
+
+
+def count_to_gate(context: JobContext, total: int, gate: str) -> int:
+    """Count, and end when there is a file at `gate`."""
+    count(context, total)
+    _await(Path(gate))
+    return total
+
+
+def count_and_open(context: JobContext, total: int, gate: str) -> int:
+    """Count, then make a file at `gate`."""
+    count(context, total)
+    Path(gate).touch()
+    return total
+
+
+def die_once(context: JobContext, mark: str) -> str:
+    """Killed the first time."""
+    if not Path(mark).exists():
+        die_always(context, mark)
+    return "lived"
+
+
+def die_always(context: JobContext, mark: str) -> None:
+    """Killed every time, each leaving an `x` at `mark`."""
+    with Path(mark).open("a") as file:
+        file.write("x")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _await(path: Path) -> None:
+    deadline = time.monotonic() + 60
+    while not path.exists():
+        if time.monotonic() > deadline:
+            raise TimeoutError(str(path))
+        time.sleep(0.01)
 
 
 def start_stubborn_child(context: JobContext, pids: str) -> None:

@@ -90,6 +90,15 @@ def test_revisions_are_shown_as_they_lie(work: WeightsWork) -> None:
     assert needed(work.platform, PROFILE) == {PROFILE.model.revision}
 
 
+def test_a_revision_that_is_being_written_is_not_pruned(work: WeightsWork) -> None:
+    other = PROFILE.model_copy(update={"model": PROFILE.model.model_copy(update={"revision": "0" * 40})})
+    volume = work.platform.volume(weights_volume(PROFILE))
+    volume.write(f"models/o--n/{'1' * 40}/config.json", b"{}")
+    with work.writing():
+        assert revisions.prune(work.platform, other, keep=1) == []
+    assert [one.commit for one in revisions.prune(work.platform, other, keep=1)] == [work.manifest.commit]
+
+
 def revision(commit: str) -> Revision:
     return Revision(f"models/o--n/{commit}", 1, None, 0, 0, None)
 

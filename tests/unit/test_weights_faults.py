@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -319,16 +320,58 @@ def test_a_clock_that_jumps_ends_and_spoils_nothing(place: WeightsPlace, monkeyp
     settles(place)
 
 
-def test_two_syncs_at_once_leave_every_file_whole(place: WeightsPlace, tmp_path: Path) -> None:
+def commands(place: WeightsPlace, tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
+    """Starts `slipway weights …` in a process of its own, for a profile of these weights."""
+    document = load_profile("miniature").model_dump(mode="json")
+    document["model"] |= {"repo": REPO, "revision": place.manifest.commit, "hub": place.url}
+    profile = tmp_path / "profile.yaml"
+    profile.write_text(json.dumps(document))
+
+    def start(*words: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", "from slipway.cli.main import main; main()", "weights"]
+        environment = {**os.environ, "SLIPWAY_HOME": str(tmp_path / "home")}
+        return subprocess.Popen(
+            [*command, *words, str(profile), "--json"], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
+        )
+
+    return start
+
+
+def test_two_syncs_at_once_one_writes_and_a_dead_one_holds_nothing(place: WeightsPlace, tmp_path: Path) -> None:
+    start = commands(place, tmp_path)
+    place.hub.stall_on = THIRD
+    with start("sync") as first:
+        deadline_s = time.monotonic() + 60
+        while not any(THIRD in path for path in place.hub.fetched()):
+            assert time.monotonic() < deadline_s
+            time.sleep(0.05)
+        said, _ = (second := start("sync")).communicate(timeout=60)
+        first.send_signal(signal.SIGKILL)
+    assert second.returncode == 2
+    assert json.loads(said)["error"] == "Busy"
+    place.hub.stall_on = None
+    said, _ = (third := start("sync")).communicate(timeout=60)
+    assert third.returncode == 0, said
+    said, _ = (last := start("verify")).communicate(timeout=60)
+    assert last.returncode == 0, said
+
+
+def test_two_jobs_at_once_without_a_lease_leave_every_file_whole(place: WeightsPlace, tmp_path: Path) -> None:
     platform = LocalPlatform(tmp_path / "platform")
     profile = load_profile("miniature")
     work = WeightsWork(platform, profile, place.manifest, place.url, 60.0, lambda _progress: None)
-    both = [work.start("sync:sync", **work.source) for _ in range(2)]
+    both = [platform.start_job(work.job("sync:sync", **work.source)) for _ in range(2)]
     for job in both:
-        job.result()
+        job.wait(timeout_s=60, progress=work.progress)
     hash_all(work)
     assert is_ready(platform.volume(weights_volume(profile)), place.manifest)
-    with platform.exclusive(profile.app), pytest.raises(Busy), platform.exclusive(profile.app):
+
+
+def test_one_writer_a_revision_and_another_beside_it(place: WeightsPlace, tmp_path: Path) -> None:
+    profile = load_profile("miniature")
+    work = WeightsWork(LocalPlatform(tmp_path), profile, place.manifest, place.url, 60.0, lambda _progress: None)
+    other = replace(work, manifest=place.manifest.model_copy(update={"commit": "0" * 40}))
+    with work.writing(), other.writing(), pytest.raises(Busy), work.writing():
         pass
 
 

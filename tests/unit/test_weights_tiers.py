@@ -43,7 +43,9 @@ def place(tmp_path: Path) -> Iterator[WeightsPlace]:
 def in_parts(place: WeightsPlace, count: int) -> list[dict[str, object]]:
     manifest = place.manifest.model_dump()
     shares = verify.parts(place.manifest, count)
-    return [v for paths in shares for v in verify.verify_part(place.job().context, manifest=manifest, paths=paths)]
+    return [
+        v for paths in shares for v in verify.verify_part(place.job().context, manifest=manifest, paths=paths, part=0)
+    ]
 
 
 def test_parts_hold_every_file_once_and_are_about_equal() -> None:
@@ -103,11 +105,11 @@ def test_an_interrupted_run_is_resumed_and_a_finished_one_is_not(
     with pytest.raises(KeyboardInterrupt):
         verify.verify(killed.context, manifest=place.manifest.model_dump())
     monkeypatch.setattr(verify_module, "check_file", check_file)
-    assert resume.state_file(place.model_dir).exists()
+    assert resume.state_file(place.model_dir, 0).exists()
     left = place.verify()
     assert 0 < left.bytes_hashed < place.manifest.total_bytes
     assert is_ready(place.volume, place.manifest)
-    assert not resume.state_file(place.model_dir).exists()
+    assert not resume.state_file(place.model_dir, 0).exists()
     assert place.verify().bytes_hashed == place.manifest.total_bytes, "a finished run is never believed"
 
 
@@ -116,7 +118,7 @@ def test_what_changed_since_an_interruption_is_read_again(place: WeightsPlace) -
     model_dir = mount.path / place.model_dir.relative_to(place.volume.committed)
     file = place.file(SECOND)
     verdict = passes.check_file(model_dir, file, seed="", saw=lambda _count: None)
-    keeper = resume.StateKeeper(mount, model_dir, place.manifest)
+    keeper = resume.StateKeeper(mount, model_dir, place.manifest, part=0)
     keeper._not_before_s = 0.0
     keeper.save_now_and_then({SECOND: verdict})
     assert resume.hashed_before(model_dir, place.manifest) == {SECOND: verdict}
@@ -130,7 +132,7 @@ def test_what_changed_since_an_interruption_is_read_again(place: WeightsPlace) -
 @pytest.mark.parametrize("state", [b"", b"{}", b"\xff", b'{"manifest_digest": "x", "verdicts": [{}]}'])
 def test_a_broken_state_is_no_state(place: WeightsPlace, state: bytes) -> None:
     with place.damage() as model_dir:
-        resume.state_file(model_dir).write_bytes(state)
+        resume.state_file(model_dir, 0).write_bytes(state)
     assert place.verify().bytes_hashed == place.manifest.total_bytes
 
 
