@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from slipway.gates.verdict import Verdict, is_comparison, show_figure
 from slipway.preflight.plan import Plan
 from slipway.records import capacity as planned
+from slipway.records.costs import COST_COLUMNS, cost_rows
 from slipway.records.record import ReleaseRecord
 from slipway.units import show_seconds, show_usd
 
@@ -25,7 +26,7 @@ def report(record: ReleaseRecord) -> str:
         ("Weights (manifest digest)", record.manifest_digest[:16] or "unresolved"),
         ("Kernel cache key", record.kernel_key[:16] or "unresolved"),
         ("Serves as version", _version(record)),
-        ("Cost reckoned", show_usd(record.cost_usd)),
+        ("Cost", show_usd(record.cost_usd)),
         ("Overhead outside the stages", show_seconds(record.overhead_s)),
     ]
     parts = [
@@ -35,6 +36,7 @@ def report(record: ReleaseRecord) -> str:
         gate_table(record) if record.verdicts else "No gate was reached.",
         "## Timeline",
         timeline(record),
+        *_cost_section(record),
         "## Figures",
         figures(record) if record.figures else "Nothing was measured.",
     ]
@@ -120,6 +122,12 @@ def stage_rows(record: ReleaseRecord) -> list[tuple[str, ...]]:
         (s.name, s.status.value, show_seconds(s.seconds), str(s.attempts), show_usd(s.cost_usd), s.message)
         for s in record.stages
     ]
+
+
+def _cost_section(record: ReleaseRecord) -> list[str]:
+    """What it cost beside what it was to cost; nothing where nothing has a price."""
+    rows = cost_rows(record)
+    return ["## Cost", _table(COST_COLUMNS, rows)] if rows else []
 
 
 def figures(record: ReleaseRecord) -> str:

@@ -9,7 +9,7 @@ from slipway.measure import warmup
 from slipway.platforms.port import Deployment, Mount, Progress, ServerSpec, ServerStatus
 from slipway.stages.names import Stage
 from slipway.stages.planning import kernel_volume, weights_volume
-from slipway.stages.run import Run, deployment_of
+from slipway.stages.run import Run, StageLog, deployment_of
 from slipway.units import show_seconds
 from slipway.weights.layout import model_path
 
@@ -58,12 +58,12 @@ def deploy_candidate(run: Run) -> Deployment:
         run.record.argv = list(spec.argv)
         timeout_s = min(run.profile.scaling.startup_timeout_s, run.remaining_s())
         stood_in = _make_room(run)
-        candidate = run.platform.deploy(run.profile.app, spec)
+        candidate = run.deploy(spec)
         try:
             status = run.platform.wait_ready(candidate, timeout_s=timeout_s)
             require_release(run, candidate.url)
         except BaseException:
-            run.platform.stop(candidate)
+            run.stop(candidate)
             raise
         run.record.cold_start_s = dict(status.timings_s)
         steps = ", ".join(f"{name} {show_seconds(seconds)}" for name, seconds in status.timings_s.items())
@@ -102,7 +102,7 @@ def warm_up(run: Run, candidate: Deployment) -> None:
             run.endpoint(candidate),
             spec,
             timeout_s=min(run.profile.scaling.request_timeout_s, run.remaining_s()),
-            on_round=lambda n: stage.progress(Progress(n, spec.max_rounds, "rounds at most")),
+            on_round=lambda n: _after_round(run, stage, n),
         )
         run.record.cold_start_s["coverage"] = result.coverage_s
         state = "steady" if result.steady else "not steady"
@@ -110,6 +110,12 @@ def warm_up(run: Run, candidate: Deployment) -> None:
             f"{state} after {len(result.ttft_s)} rounds: TTFT {show_seconds(result.ttft_s[-1])}, "
             f"TPOT {show_seconds(result.tpot_s[-1])}{_kernels_told(run, run.platform.status(candidate))}"
         )
+
+
+def _after_round(run: Run, stage: StageLog, rounds: int) -> None:
+    """Tell how far it is; no round is begun for which there is no time or money."""
+    stage.progress(Progress(rounds, run.profile.warmup.max_rounds, "rounds at most"))
+    run.remaining_s()
 
 
 def _kernels_told(run: Run, status: ServerStatus) -> str:

@@ -29,7 +29,7 @@ def precompile_kernels(run: Run) -> None:
             stage.skip(state.why)
             return
         job = _sglang_job(run) if run.profile.engine.kind == "sglang" else _miniature_job(run)
-        result = run.platform.start_job(job).wait(timeout_s=run.remaining_s(), progress=stage.progress)
+        result = run.run_on_gpus(job, stage.progress)
         state = look_up(volume, run.kernel_key)
         if not state.usable:
             raise Corrupt(

@@ -10,20 +10,24 @@ import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
 from slipway.endpoint import Endpoint
-from slipway.errors import Rejected, SlipwayError
+from slipway.errors import Crashed, Rejected, SlipwayError, Transient
 from slipway.kernels.key import KernelKey
-from slipway.platforms.port import Deployment, Platform, Progress, Release
+from slipway.platforms.port import Deployment, Job, Lifetime, Platform, Progress, ProgressSink, Release, ServerSpec
 from slipway.preflight.plan import Plan
 from slipway.profile import Profile
 from slipway.records.events import EventKind, StageEvent, publish
 from slipway.records.ledger import Ledger
 from slipway.records.record import Outcome, ReleaseRecord, StageRecord, StageStatus
+from slipway.stages.budget import Purse
+from slipway.stages.cost import charge, told
 from slipway.stages.exclusive import holding
-from slipway.stages.names import ON_GPU, Stage
+from slipway.stages.names import Stage
 from slipway.stages.surroundings import hub_endpoint, open_platform
-from slipway.units import HOURS, utc_now
+from slipway.units import utc_now
 from slipway.weights.manifest import Manifest
 
 PROGRESS_EVERY_S = 0.1
@@ -38,6 +42,7 @@ class Run:
         ledger: Where records go.
         record: This run's record.
         hub: Base URL of the Hub.
+        purse: Its budget, and what was taken of it.
         manifest: The weights, once planned.
         kernel_key: The kernel cache's key, once planned.
     """
@@ -56,7 +61,8 @@ class Run:
             started_at=utc_now(),
             profile=profile.model_dump(mode="json"),
         )
-        self._began_s = time.monotonic()
+        self.purse = Purse(profile, self.record)
+        self._stage: Stage | None = None
 
     @property
     def release_id(self) -> str:
@@ -79,19 +85,57 @@ class Run:
         key = self.platform.secret(self.profile.api_key_secret)
         return Endpoint(url, self.profile.model.served_name, key, self.release_id)
 
+    def run_on_gpus(self, job: Job, progress: ProgressSink) -> Any:
+        """Run a job that holds the GPUs of a replica to its end; it is ended when time or money are."""
+        timeout_s = self.remaining_s()
+        handle, name = self.platform.start_job(job), f"{job.name} {secrets.token_hex(4)}"
+        self.purse.meter.begin(name, handle.lifetimes)
+        try:
+            return handle.wait(timeout_s=timeout_s, progress=progress)
+        finally:
+            self.purse.meter.end(name)
+
+    def deploy(self, spec: ServerSpec) -> Deployment:
+        """Start a candidate, whose GPUs are paid for from now on; returns at once."""
+        candidate = self.platform.deploy(self.profile.app, spec)
+        self._pay_for(candidate)
+        return candidate
+
+    def promote(self, candidate: Deployment) -> Release:
+        """Let users reach the candidate, or its like where a platform deploys anew for that."""
+        release = self.platform.promote(candidate)
+        self._pay_for(deployment_of(release))
+        return release
+
+    def stop(self, candidate: Deployment) -> None:
+        """End a candidate."""
+        self.platform.stop(candidate)
+        self.purse.meter.end(candidate.deployment_id)
+
+    def _pay_for(self, deployment: Deployment) -> None:
+        self.purse.meter.begin(deployment.deployment_id, partial(self.platform.lifetimes, deployment))
+
+    @property
+    def spent_usd(self) -> float:
+        """What the run has cost until now."""
+        return self.purse.charge()
+
     def remaining_s(self) -> float:
-        """Time left of the run's budget.
+        """How long the stage may go on: until the run's deadline, and on GPUs until its budget is spent.
 
         Raises:
-            Rejected: If none is left.
+            Rejected: If it may not.
         """
-        left_s = self.profile.budget.max_run_s - (time.monotonic() - self._began_s)
-        if left_s <= 0:
-            raise Rejected(
-                f"The run has used up its {self.profile.budget.max_run_s:g} s (budget.max_run_s).",
-                remedy="Look at the timeline for the stage that took long, or allow more.",
-            )
-        return left_s
+        return self.purse.remaining_s(self._stage)
+
+    def _reason(self, error: BaseException) -> BaseException:
+        """Work that was ended at the run's own limit says that it took too long; what ended it is the limit."""
+        if isinstance(error, Transient | Crashed):
+            try:
+                self.remaining_s()
+            except Rejected as limit:
+                return limit
+        return error
 
     @contextmanager
     def stage(self, name: Stage) -> Iterator[StageLog]:
@@ -102,15 +146,19 @@ class Run:
             self.record.stages.append(entry)
         else:
             entry.status, entry.attempts = StageStatus.RUNNING, entry.attempts + 1
+        self._stage = name
         self.ledger.save(self.record)
         log = StageLog(self.release_id, entry)
         log.tell("started")
         try:
-            self.remaining_s()
+            self.purse.require_affordable(name)
             yield log
         except BaseException as error:
-            entry.message = error.message if isinstance(error, SlipwayError) else repr(error)
+            reason = self._reason(error)
+            entry.message = reason.message if isinstance(reason, SlipwayError) else repr(reason)
             self._close(log, StageStatus.FAILED, "failed")
+            if reason is not error:
+                raise reason from error
             raise
         if log.skipped:
             self._close(log, StageStatus.SKIPPED, "skipped")
@@ -121,8 +169,7 @@ class Run:
         entry = log.entry
         entry.status = status
         entry.seconds += log.elapsed_s()
-        if entry.name in ON_GPU:
-            entry.cost_usd = entry.seconds / HOURS * self.profile.hardware.cost_per_hour_usd
+        self.purse.charge()
         self.ledger.save(self.record)
         log.tell(kind)
 
@@ -132,8 +179,8 @@ class Run:
         record.outcome, record.reason, record.exit_code = outcome, reason, exit_code
         record.error_kind = type(error).__name__ if error else ""
         record.ended_at = utc_now()
-        record.overhead_s = time.monotonic() - self._began_s - sum(stage.seconds for stage in record.stages)
-        record.cost_usd = sum(stage.cost_usd for stage in record.stages)
+        record.overhead_s = self.purse.elapsed_s - sum(stage.seconds for stage in record.stages)
+        self.purse.charge(until=record.ended_at)
         self.ledger.save(record)
         return record
 
@@ -196,13 +243,22 @@ def clear_after_dead_runs(platform: Platform, ledger: Ledger, app: str) -> list[
         The records that were closed.
     """
     live = platform.live(app)
+    lives: dict[str, list[Lifetime]] = {}
     for deployment in platform.deployments(app):
         if live is None or deployment.deployment_id != live.deployment_id:
             platform.stop(deployment)
+<<<<<<< /tmp/mine/slipway/stages/run.py
+            lives.setdefault(deployment.release_id, []).extend(told(partial(platform.lifetimes, deployment)))
+    for record in ledger.records(app):
+        if record.outcome is not Outcome.RUNNING:
+            continue
+=======
     left = [record for record in ledger.records(app) if record.outcome is Outcome.RUNNING]
     for record in left:
+>>>>>>> /tmp/m.new
         stage = record.stages[-1].name if record.stages else "the beginning"
         record.ended_at = utc_now()
+        charge_orphans(record, lives.get(record.release_id, []))
         if live is not None and live.release_id == record.release_id:
             record.outcome, record.version = Outcome.PROMOTED, live.version
             record.reason = f"its process died in {stage!r}, after the switch; the release serves"
@@ -211,6 +267,14 @@ def clear_after_dead_runs(platform: Platform, ledger: Ledger, app: str) -> list[
             record.reason = f"its process died in {stage!r}; {_production_after(platform, record)}"
         ledger.save(record)
     return left
+
+
+def charge_orphans(record: ReleaseRecord, lives: list[Lifetime]) -> None:
+    """Put what servers cost that outlived their run onto the stage in which it died, for that is what they were for."""
+    if lives and record.ended_at:
+        price_usd = float(record.profile["hardware"]["cost_per_hour_usd"])
+        charge(record.stages[-1:], lives, now=record.ended_at, price_usd=price_usd)
+        record.cost_usd = sum(stage.cost_usd for stage in record.stages)
 
 
 def _production_after(platform: Platform, record: ReleaseRecord) -> str:

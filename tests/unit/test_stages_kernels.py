@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import pytest
@@ -10,7 +11,7 @@ from slipway.errors import Corrupt, Misconfigured
 from slipway.kernels.build import PORT, Order
 from slipway.kernels.cache import CachedFile, Marker, marker_path
 from slipway.kernels.key import kernel_key
-from slipway.platforms.port import Job, Phase, Platform, ServerStatus
+from slipway.platforms.port import Deployment, Job, Lifetime, Phase, Platform, ServerStatus
 from slipway.profile import load_profile
 from slipway.records.record import StageStatus
 from slipway.stages.candidate import server_spec
@@ -44,6 +45,9 @@ class Jobs(MemoryPlatform):
     def start_job(self, job: Job) -> Jobs:
         self.started.append(job)
         return self
+
+    def lifetimes(self, deployment: Deployment | None = None) -> Sequence[Lifetime]:
+        return ()
 
     def wait(self, **_: Any) -> dict[str, Any]:
         self.volume(kernel_volume(BIG)).files.update(self.leaves)

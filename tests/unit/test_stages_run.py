@@ -53,7 +53,6 @@ def test_attempts_add_up(run: Run, clock: list[float]) -> None:
 
     entry = run.ledger.load(run.release_id).stages[0]
     assert (entry.status, entry.attempts, entry.seconds, entry.message) == (StageStatus.DONE, 2, 36, "up")
-    assert entry.cost_usd == pytest.approx(36 / 3600 * 50)
 
 
 def test_overhead_is_what_no_stage_accounts_for(run: Run, clock: list[float]) -> None:
@@ -67,7 +66,6 @@ def test_overhead_is_what_no_stage_accounts_for(run: Run, clock: list[float]) ->
     record = run.finish(Outcome.PROMOTED, "fine", error=None, exit_code=0)
 
     assert record.overhead_s == pytest.approx(3)
-    assert record.cost_usd == pytest.approx(1.0)  # syncing holds no GPU
     assert run.ledger.load(run.release_id) == record
 
 
