@@ -247,15 +247,9 @@ def clear_after_dead_runs(platform: Platform, ledger: Ledger, app: str) -> list[
     for deployment in platform.deployments(app):
         if live is None or deployment.deployment_id != live.deployment_id:
             platform.stop(deployment)
-<<<<<<< /tmp/mine/slipway/stages/run.py
             lives.setdefault(deployment.release_id, []).extend(told(partial(platform.lifetimes, deployment)))
-    for record in ledger.records(app):
-        if record.outcome is not Outcome.RUNNING:
-            continue
-=======
     left = [record for record in ledger.records(app) if record.outcome is Outcome.RUNNING]
     for record in left:
->>>>>>> /tmp/m.new
         stage = record.stages[-1].name if record.stages else "the beginning"
         record.ended_at = utc_now()
         charge_orphans(record, lives.get(record.release_id, []))
