@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from slipway.errors import SlipwayError
 from slipway.platforms.port import Deployment, Platform, Release
 from slipway.records.record import Outcome, ReleaseRecord
@@ -11,12 +13,14 @@ from slipway.stages.run import Run, deployment_of, restore
 
 CONFIRMATIONS = 3
 
+_log = logging.getLogger(__name__)
+
 
 def promote(run: Run, candidate: Deployment) -> Release:
     """The stage: switch users to the candidate, ask at their address who answers, then end the release before."""
     with run.stage(Stage.PROMOTE) as stage:
         before = run.platform.live(run.profile.app)
-        release = run.promote(candidate)
+        release = run.platform.promote(candidate)
         for _ in range(CONFIRMATIONS):
             require_release(run, run.platform.live_url(run.profile.app))
         if before is not None:
@@ -41,7 +45,7 @@ def undo(run: Run) -> Outcome:
         outcome = Outcome.ROLLED_BACK
     for deployment in platform.deployments(app):
         if deployment.release_id == run.release_id:
-            run.stop(deployment)
+            platform.stop(deployment)
     if run.profile.strategy == "in_place":
         restore(platform, app, timeout_s=run.profile.scaling.startup_timeout_s)
     return outcome
@@ -50,7 +54,7 @@ def undo(run: Run) -> Outcome:
 def conclude(run: Run, release: Release) -> ReleaseRecord:
     """Close the record of a run that ended well."""
     run.record.version = release.version
-    return run.finish(Outcome.PROMOTED, f"version {release.version} serves", error=None, exit_code=0)
+    return _reported(run, run.finish(Outcome.PROMOTED, f"version {release.version} serves", error=None, exit_code=0))
 
 
 def conclude_prepared(run: Run, what: str) -> ReleaseRecord:
@@ -67,7 +71,18 @@ def conclude_failure(run: Run, error: BaseException) -> ReleaseRecord:
     except SlipwayError as failure:
         run.finish(Outcome.REJECTED, f"{reason} Undoing it failed too: {failure}", error=error, exit_code=exit_code)
         raise
-    return run.finish(outcome, reason, error=error, exit_code=exit_code)
+    return _reported(run, run.finish(outcome, reason, error=error, exit_code=exit_code))
+
+
+def _reported(run: Run, record: ReleaseRecord) -> ReleaseRecord:
+    """The record, with its page for people kept beside it."""
+    from slipway.records.html.stored import store  # noqa: PLC0415 - matplotlib takes a second, and only at the end
+
+    try:
+        store(run.ledger, record)
+    except Exception:  # noqa: BLE001 - users have the release already: a picture is no reason to call it failed
+        _log.warning("The report of %s was not made; `slipway report` tries again.", record.release_id, exc_info=True)
+    return record
 
 
 def describe(error: BaseException) -> str:

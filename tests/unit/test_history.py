@@ -121,3 +121,4 @@ def test_trend_is_drawn_with_outcomes_and_units() -> None:
     for word in (FIGURE, "promoted", "rejected", " ms", "do not compare"):
         assert word in words
     assert trend_svg(FIGURE, [], str)
+    assert trend_svg(FIGURE, history.trend([promoted(outcome=outcome) for outcome in Outcome], FIGURE), str)

@@ -184,6 +184,12 @@ def test_accuracy_pairs_are_drawn_where_there_is_a_baseline() -> None:
     assert "no answers of an earlier release" in Page(render(promoted(), EVIDENCE)).text
 
 
+@pytest.mark.parametrize("outcome", Outcome)
+def test_every_outcome_has_its_words(outcome: Outcome) -> None:
+    page = Page(render(promoted(outcome=outcome)))
+    assert page.text.startswith(f"{outcome.value.replace('_', ' ')}: ")
+
+
 def test_the_same_record_gives_the_same_page() -> None:
     assert render(promoted(2), EVIDENCE, promoted()) == render(promoted(2), EVIDENCE, promoted())
 

@@ -9,6 +9,7 @@ import pytest
 from slipway.errors import Busy, Crashed, Rejected, Transient
 from slipway.platforms.port import Deployment, Platform, ServerSpec
 from slipway.profile import load_profile
+from slipway.records.ledger import LEDGER_VOLUME
 from slipway.records.record import Outcome
 from slipway.stages import candidate, release
 from slipway.stages.run import Run, clear_after_dead_runs
@@ -207,3 +208,17 @@ def test_in_place_a_run_that_died_is_made_good_by_the_next(platform: MemoryPlatf
 def test_beside_the_live_release_nothing_is_stopped(platform: MemoryPlatform) -> None:
     assert candidate._make_room(a_run(platform)) == ""
     assert [d.release_id for d in platform.running.values()] == ["first"]
+
+
+def test_the_report_is_kept_beside_the_record_of_any_end(
+    platform: MemoryPlatform, answers: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good, bad, undrawn = a_run(platform), a_run(platform), a_run(platform)
+    release.conclude(good, release.promote(good, deploy(platform, good.release_id)))
+    release.conclude_failure(bad, Rejected("too slow.", remedy="look."))
+    with monkeypatch.context() as broken:
+        broken.setattr("slipway.records.html.stored.render", lambda *_: 1 / 0)
+        assert release.conclude_failure(undrawn, Rejected("too slow.", remedy="look.")).outcome is Outcome.REJECTED
+
+    kept = [entry.path for entry in platform.volume(LEDGER_VOLUME).entries("reports")]
+    assert sorted(kept) == sorted(f"reports/{run.release_id}.html" for run in (good, bad))

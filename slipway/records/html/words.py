@@ -21,6 +21,7 @@ MEANINGS: Final = {
     Outcome.PROMOTED: "Users reach this release.",
     Outcome.REJECTED: "Users did not reach this release: what served before serves on.",
     Outcome.ROLLED_BACK: "A switch was made and taken back: what served before serves again.",
+    Outcome.PREPARED: "What was asked for is on the platform; nothing was released.",
     Outcome.INTERRUPTED: "The process of the run died; the next run closed its record.",
     Outcome.PREPARED: "Weights or kernels were brought to the platform; nothing was released.",
 }

@@ -17,6 +17,7 @@ _LOOKS: Final = {
     Outcome.REJECTED: (BAD, "X"),
     Outcome.ROLLED_BACK: (BAD, "v"),
     Outcome.INTERRUPTED: (MUTED, "s"),
+    Outcome.PREPARED: (MUTED, "o"),
     Outcome.RUNNING: (UNSURE, "D"),
 }
 
