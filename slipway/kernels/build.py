@@ -20,14 +20,15 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from slipway.engine.log_start import GemmShape, StartLog
-from slipway.errors import Busy, Corrupt, Misconfigured
-from slipway.files import try_lock, write_atomic
+from slipway.errors import Corrupt, Misconfigured
+from slipway.files import write_atomic
 from slipway.kernels.architecture import architecture_of
 from slipway.kernels.cache import Marker, marker_path
 from slipway.kernels.compiler import Compiled, compile_command, run_compiler
 from slipway.kernels.directories import environment, files_below, problems, root_for
 from slipway.kernels.machine import describe_machine
 from slipway.kernels.pack import describe, pack
+from slipway.kernels.roots import changing, use
 from slipway.kernels.shapes import expected_shapes
 from slipway.kernels.trial import Trial, try_start
 from slipway.platforms.local.ports import free_port
@@ -94,7 +95,7 @@ def build(context: JobContext, *, order: dict[str, Any]) -> dict[str, Any]:
         Crashed: If the compiler or the engine fails, or misses the deadline.
         Corrupt: If both end well, but kernels are missing or not whole.
         Misconfigured: If the machine is not what the kernels are for, or its disk is full.
-        Busy: If another job of this machine builds the same.
+        Busy: If another job of this machine builds the same, or a server of it runs on these very files.
     """
     wanted = Order.model_validate(order)
     machine = describe_machine()
@@ -243,10 +244,9 @@ def _require_gpu(gpu: str, machine: Mapping[str, str]) -> None:
 def _exclusive_root(order: Order) -> Iterator[Path]:
     """An empty root for this build alone, and nothing of it afterwards."""
     root = root_for(order.key, order.roots)
-    root.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with (root.parent / f".{order.key}.build").open("ab") as lock:
-        if not try_lock(lock.fileno()):
-            raise Busy(f"Another job of this machine makes the kernels of {order.key[:12]}.", remedy="Wait for it.")
+    with changing(order.roots):
+        used = use(root, alone=True)
+    with used:
         shutil.rmtree(root, ignore_errors=True)
         for directory in environment(root).values():
             Path(directory).mkdir(parents=True)

@@ -6,19 +6,20 @@ differs. Nothing is believed because it was unpacked: what counts is that no fil
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 from pydantic import ValidationError
 
 from slipway.errors import SlipwayError
-from slipway.files import locked
 from slipway.kernels.cache import Marker, differing, marker_path
 from slipway.kernels.directories import files_below, root_for
 from slipway.kernels.machine import describe_machine
 from slipway.kernels.pack import describe, unpack
+from slipway.kernels.roots import changing, tidy, use
 
 SHOWN: Final = 3
 """New files that a sentence names."""
@@ -34,6 +35,7 @@ class Kernels:
         seconds: What unpacking took.
         compile_s: What compiling had taken.
         miss: Why the engine must compile, empty when it need not.
+        used: Keeps others from changing the files, for as long as it is open.
     """
 
     root: Path
@@ -41,6 +43,7 @@ class Kernels:
     seconds: float = 0.0
     compile_s: float = 0.0
     miss: str = ""
+    used: IO[bytes] | None = field(default=None, repr=False, compare=False)
 
     def new_files(self) -> list[str]:
         """Files that were not given: each is something the engine compiled although it should not have."""
@@ -71,7 +74,7 @@ class Kernels:
 
 
 def provide(volume_dir: Path, key: str, roots: Path) -> Kernels:
-    """Give the kernels of a key to the engine that will be started next.
+    """Give the kernels of a key to the engine that will be started next, and remove what no engine needs any more.
 
     Args:
         volume_dir: The mounted kernel volume.
@@ -79,34 +82,61 @@ def provide(volume_dir: Path, key: str, roots: Path) -> Kernels:
         roots: Local directory below which the roots lie.
     """
     root = root_for(key, roots)
-    root.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     began_s = time.monotonic()
+    try:
+        marker = _fitting(volume_dir, key)
+        with changing(roots):
+            _unpack_unless_there(volume_dir / key, root, marker)
+            used = use(root)
+            tidy(roots)
+    except (_Miss, SlipwayError, OSError) as error:
+        return Kernels(root, miss=str(error), used=_used_all_the_same(root))
+    sizes = {path: file.size_bytes for path, file in marker.contents.items()}
+    return Kernels(root, sizes, time.monotonic() - began_s, marker.compile_s, used=used)
+
+
+class _Miss(Exception):
+    """There is nothing that this machine can use, and why."""
+
+
+def _fitting(volume_dir: Path, key: str) -> Marker:
+    """The marker of a cache that fits this machine.
+
+    Raises:
+        _Miss: If there is none.
+    """
     try:
         marker = Marker.model_validate_json((volume_dir / marker_path(key)).read_bytes())
     except FileNotFoundError:
-        return Kernels(root, miss=f"no cache for key {key[:12]} in the volume")
+        raise _Miss(f"no cache for key {key[:12]} in the volume") from None
     except ValidationError:
-        return Kernels(root, miss=f"the marker of {key[:12]} cannot be read")
-    if miss := _why_unfit(marker):
-        return Kernels(root, miss=miss)
-    try:
-        with locked(root.parent / f".{key}.lock"):
-            _unpack_unless_there(volume_dir / key, root, marker)
-    except (SlipwayError, OSError) as error:
-        return Kernels(root, miss=str(error))
-    sizes = {path: file.size_bytes for path, file in marker.contents.items()}
-    return Kernels(root, sizes, time.monotonic() - began_s, marker.compile_s)
+        raise _Miss(f"the marker of {key[:12]} cannot be read") from None
+    if unfit := _why_unfit(marker):
+        raise _Miss(unfit)
+    return marker
+
+
+def _used_all_the_same(root: Path) -> IO[bytes] | None:
+    """An engine that was given nothing compiles into the same directory; None where that cannot be held for it."""
+    with contextlib.suppress(SlipwayError, OSError), changing(root.parent):
+        return use(root)
+    return None
 
 
 def _unpack_unless_there(directory: Path, root: Path, marker: Marker) -> None:
-    """Another engine of this host may use them already; then its files are left alone."""
+    """Another engine of this host may use them already; then its files are left alone.
+
+    Raises:
+        Busy: If they are not those of the marker, and yet another engine uses them.
+    """
     present = files_below(root)
     if marker.contents and all(present.get(path) == file.size_bytes for path, file in marker.contents.items()):
         return
     (name, expected), *_ = marker.files.items()
     if describe(directory / name) != expected:
         raise OSError(f"{name} differs from its manifest")
-    unpack(directory / name, root, marker.contents)
+    with use(root, alone=True):
+        unpack(directory / name, root, marker.contents)
 
 
 def _why_unfit(marker: Marker) -> str:

@@ -16,7 +16,6 @@ import psutil
 import pytest
 
 from slipway.errors import Busy, Corrupt, Crashed, Misconfigured, SlipwayError
-from slipway.files import try_lock
 from slipway.kernels import build as build_module
 from slipway.kernels import pack as pack_module
 from slipway.kernels.build import PORT, build
@@ -25,6 +24,7 @@ from slipway.kernels.compiler import compile_command
 from slipway.kernels.directories import VARIABLES, environment
 from slipway.kernels.key import KernelKey
 from slipway.kernels.provide import Kernels, provide
+from slipway.kernels.roots import changing, use
 from slipway.kernels.trial import try_start
 from slipway.platforms.local.ports import free_port
 from slipway.platforms.port import JobContext, Progress
@@ -87,7 +87,9 @@ class World:
             for process in psutil.process_iter(["cmdline"])
             if str(self.model) in (process.info["cmdline"] or ())
         ]
-        left = [path for path in self.roots.rglob("*") if path.is_file() and path.suffix != ".build"]
+        left = [
+            path for path in self.roots.rglob("*") if path.is_file() and path.suffix != ".used" and path.name != ".lock"
+        ]
         return not (self.mount.commits or (self.mount.path / marker_path(KEY.digest)).exists() or ours or left)
 
 
@@ -248,11 +250,11 @@ def test_full_disk_while_packing(world: World, monkeypatch: pytest.MonkeyPatch) 
     assert "The disk is full" in failing(world, Misconfigured)
 
 
-def test_two_writers_of_one_machine(world: World) -> None:
-    world.roots.mkdir()
-    with (world.roots / f".{KEY.digest}.build").open("ab") as lock:
-        assert try_lock(lock.fileno())
-        assert "Another job of this machine" in failing(world, Busy)
+def test_a_writer_beside_another_process_of_the_machine(world: World) -> None:
+    with changing(world.roots):
+        used = use(world.roots / KEY.digest)
+    with used:
+        assert "Another process of this machine uses the kernels" in failing(world, Busy)
 
 
 def test_two_writers_of_two_machines(

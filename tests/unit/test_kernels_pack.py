@@ -121,6 +121,11 @@ def test_kernels_in_use_are_left_alone(volume: Path, tmp_path: Path) -> None:
 def test_incomplete_local_copy_is_replaced(volume: Path, tmp_path: Path) -> None:
     first = provide(volume, KEY, tmp_path / "roots")
     next(first.root.rglob("kernel.cubin")).write_bytes(b"")
+    beside = provide(volume, KEY, tmp_path / "roots")
+    assert "Another process of this machine uses the kernels" in beside.miss, "not under a server that runs on them"
+    for server in (first, beside):
+        assert server.used is not None
+        server.used.close()
     again = provide(volume, KEY, tmp_path / "roots")
     assert (again.miss, again.new_files(), problems(again.root)) == ("", [], [])
 
