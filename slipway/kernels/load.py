@@ -18,6 +18,9 @@ from slipway.engine.readiness import Target, ask
 from slipway.errors import Crashed
 
 _TRIES: Final = 5
+_MOST_TOKENS_A_WORD: Final = 8
+"""Of any tokenizer: a word here has three digits and a space."""
+
 _SAMPLED: Final = {"temperature": 1.0, "top_p": 0.95}
 _TOOL: Final = {
     "type": "function",
@@ -99,13 +102,17 @@ class _Client:
             ) from None
 
     def chat_of_length(self, name: str, tokens: int) -> None:
-        """Complete a chat whose prompt has at least so many tokens; the engine counts them."""
-        words = tokens
-        for _ in range(_TRIES):
-            counted = self.chat(_words(name, words), **_SAMPLED)
+        """Complete a chat whose prompt has at least so many tokens; the engine counts them.
+
+        What a word has of tokens is up to the tokenizer, so a short prompt is counted first: one of as many words
+        might be refused for its length. No try begins like another, or the prefix cache would prefill most of it.
+        """
+        words = max(1, tokens // _MOST_TOKENS_A_WORD)
+        for number in range(_TRIES):
+            counted = self.chat(_words(f"try {number} of {name}", words), **_SAMPLED)
             if counted >= tokens:
                 return
-            words = int(words * max(1.05, 1.05 * tokens / max(counted, 1)))
+            words = int(words * max(1.05, 1.05 * tokens / max(counted, 1))) + 1
         raise Crashed(
             f"No prompt of {tokens} tokens could be made: {words} words were {counted}.",
             remedy="Check the engine's tokenizer and usage.",
