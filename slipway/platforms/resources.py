@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from slipway.units import HOURS
@@ -56,3 +56,7 @@ class Replicas:
     idle_s: int = 900
     at_once: int = 1
     startup_timeout_s: float = HOURS
+
+    def single(self) -> Replicas:
+        """The same containers, but one, from start to stop: what is measured is one replica that nobody has to wake."""
+        return replace(self, least=1, most=1)

@@ -140,6 +140,10 @@ class Hardware(Spec):
     gpu: Word | None = Field(None, description="GPU type by Modal's name, without `+`; none: CPU only.")
     gpu_count: int = Field(0, ge=0, le=8, description="GPUs of one replica.")
     cost_per_hour_usd: float = Field(0, ge=0, le=1000, description="Price of one replica for an hour.")
+    job_cpu_cores: float = Field(
+        4, gt=0, le=64, description="Cores of what needs no GPUs: jobs on weights, measuring, a replica without GPUs."
+    )
+    job_memory_mib: int = Field(8192, ge=128, le=344_064, description="Memory of the same.")
 
 
 class Scaling(Spec):

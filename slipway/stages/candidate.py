@@ -7,6 +7,7 @@ from slipway.engine.command import render
 from slipway.errors import Crashed
 from slipway.measure import warmup
 from slipway.platforms.port import Deployment, Mount, Progress, ServerSpec, ServerStatus
+from slipway.stages.machines import replicas, serving
 from slipway.stages.names import Stage
 from slipway.stages.planning import kernel_volume, weights_volume
 from slipway.stages.run import Run, StageLog, deployment_of
@@ -48,6 +49,8 @@ def server_spec(run: Run) -> ServerSpec:
         mounts=(Mount("weights", weights_volume(profile)), Mount("kernels", kernel_volume(profile))),
         secrets=(profile.api_key_secret,),
         stop_grace_s=profile.scaling.stop_grace_s,
+        resources=serving(profile),
+        replicas=replicas(profile),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,6 +12,8 @@ from slipway.measure.datasets import DATASETS_VOLUME, MOUNT, check_out, datasets
 from slipway.measure.prompts.dataset import DIRECTORY_VARIABLE
 from slipway.platforms.port import Job, Mount, Platform, ProgressSink
 from slipway.profile import Profile
+from slipway.profile.workloads import DatasetFile
+from slipway.stages.machines import helper
 
 SYNC_TIMEOUT_S = 600.0
 
@@ -31,20 +33,27 @@ def sync_datasets(platform: Platform, profile: Profile, *, progress: ProgressSin
     absent = missing(platform.volume(DATASETS_VOLUME), files) if files else ()
     if not absent:
         return {"fetched": 0, "kept": len(files)}
+    done: dict[str, int] = platform.start_job(datasets_job(profile, absent)).wait(
+        timeout_s=SYNC_TIMEOUT_S, progress=progress
+    )
+    return {"fetched": done["fetched"], "kept": done["kept"] + len(files) - len(absent)}
+
+
+def datasets_job(profile: Profile, files: Sequence[DatasetFile]) -> Job:
+    """The job that fetches files of datasets."""
     secret = profile.model.token_secret
-    job = Job(
+    return Job(
         name="datasets",
         function="slipway.measure.datasets:sync",
         arguments={
-            "files": [file.model_dump(mode="json") for file in absent],
+            "files": [file.model_dump(mode="json") for file in files],
             "endpoint": None if profile.model.hub in {"default", "embedded"} else profile.model.hub,
             "token_env": secret,
         },
         mounts=(Mount(MOUNT, DATASETS_VOLUME, read_only=False),),
         secrets=(secret,) if secret else (),
+        resources=helper(profile, "datasets"),
     )
-    done: dict[str, int] = platform.start_job(job).wait(timeout_s=SYNC_TIMEOUT_S, progress=progress)
-    return {"fetched": done["fetched"], "kept": done["kept"] + len(files) - len(absent)}
 
 
 def datasets_mount(profile: Profile) -> tuple[tuple[Mount, ...], dict[str, str]]:

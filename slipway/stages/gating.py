@@ -25,6 +25,7 @@ from slipway.records.pairs import Pairs, pairs
 from slipway.redact import redact
 from slipway.stages.datasets import datasets_mount
 from slipway.stages.kernels import compiled_anew
+from slipway.stages.machines import helper
 from slipway.stages.names import Stage
 from slipway.stages.run import Run
 
@@ -138,4 +139,5 @@ def observe_job(
         mounts=(Mount("ledger", LEDGER_VOLUME, read_only=False), *mounts),
         env=env,
         secrets=(profile.api_key_secret,),
+        resources=helper(profile, "measure"),
     )

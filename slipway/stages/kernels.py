@@ -13,6 +13,8 @@ from slipway.kernels.build import PORT, Order
 from slipway.kernels.cache import look_up
 from slipway.kernels.directories import ROOTS
 from slipway.platforms.port import Job, Mount, ServerStatus
+from slipway.profile import Profile
+from slipway.stages.machines import replica
 from slipway.stages.names import Stage
 from slipway.stages.planning import kernel_volume, weights_volume
 from slipway.stages.run import Run
@@ -55,17 +57,13 @@ def compiled_anew(run: Run, status: ServerStatus) -> tuple[str, ...] | None:
 
 
 def _miniature_job(run: Run) -> Job:
-    return Job(
-        name="precompile",
-        function="slipway.kernels.precompile:precompile",
-        arguments={
-            "model_dir": f"${{weights}}/{model_path(run.manifest)}",
-            "key": run.kernel_key.digest,
-            "parts": dict(run.kernel_key.parts),
-            "deadline_s": run.remaining_s(),
-        },
-        mounts=_mounts(run),
-    )
+    arguments = {
+        "model_dir": f"${{weights}}/{model_path(run.manifest)}",
+        "key": run.kernel_key.digest,
+        "parts": dict(run.kernel_key.parts),
+        "deadline_s": run.remaining_s(),
+    }
+    return precompile_job(run.profile, "precompile:precompile", arguments, key=run.kernel_key.digest)
 
 
 def _sglang_job(run: Run) -> Job:
@@ -96,18 +94,22 @@ def _sglang_job(run: Run) -> Job:
         deadline_s=run.remaining_s(),
         roots=ROOTS,
     )
+    arguments = {"order": order.model_dump(mode="json")}
+    return precompile_job(profile, "build:build", arguments, key=run.kernel_key.digest)
+
+
+def precompile_job(profile: Profile, function: str, arguments: Mapping[str, Any], *, key: str) -> Job:
+    """A job of `slipway.kernels`, `module:name`, on the machine of a replica: kernels are made where they will run."""
     return Job(
         name="precompile",
-        function="slipway.kernels.build:build",
-        arguments={"order": order.model_dump(mode="json")},
-        mounts=_mounts(run),
-    )
-
-
-def _mounts(run: Run) -> tuple[Mount, ...]:
-    return (
-        Mount("weights", weights_volume(run.profile)),
-        Mount("kernels", kernel_volume(run.profile), read_only=False),
+        function=f"slipway.kernels.{function}",
+        arguments=arguments,
+        mounts=(
+            Mount("weights", weights_volume(profile)),
+            Mount("kernels", kernel_volume(profile), read_only=False),
+        ),
+        resources=replica(profile, "precompile"),
+        work=f"{kernel_volume(profile)} {key}" if key else "",
     )
 
 

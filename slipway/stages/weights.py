@@ -14,6 +14,7 @@ from slipway.platforms.port import Job, Mount, Platform, Progress, ProgressSink
 from slipway.profile import Profile
 from slipway.stages.datasets import sync_datasets
 from slipway.stages.exclusive import holding
+from slipway.stages.machines import helper
 from slipway.stages.names import Stage
 from slipway.stages.planning import weights_volume
 from slipway.stages.run import Run
@@ -83,6 +84,7 @@ def weights_job(profile: Profile, function: str, arguments: Mapping[str, Any]) -
         arguments=arguments,
         mounts=(Mount("weights", volume, read_only=False),),
         secrets=(secret,) if secret else (),
+        resources=helper(profile, "weights"),
         work=json.dumps([volume, function, arguments], sort_keys=True),
     )
 

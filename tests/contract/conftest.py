@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import secrets
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import modal
 import pytest
 
 from slipway.platforms.local import LocalPlatform
 from slipway.platforms.port import Deployment, Job, Mount, Platform, ServerSpec
+from slipway.platforms.resources import Replicas
 from slipway.units import utc_now
 from slipway.weights.layout import READY_FILE
 from slipway.weights.ready import Ready
+from tests.support.modal_place import ContractModal
+from tests.support.modal_plane import Plane, modal_plane, why_not_here
 
 APP = "app"
 KEY_NAME = "CONTRACT_API_KEY"
@@ -70,6 +75,7 @@ class Place:
             mounts=(Mount("weights", "weights"),),
             secrets=(KEY_NAME,),
             stop_grace_s=grace_s,
+            replicas=Replicas(most=2, at_once=16, startup_timeout_s=LONG_S),
         )  # fmt: skip
 
     def deploy(self, name: str, *engine: str, **options: float) -> Deployment:
@@ -102,17 +108,42 @@ def make_job(place: Place, function: str, *, writing: bool = False, **arguments:
     )
 
 
-@pytest.fixture(params=["local"])
-def place(tmp_path: Path) -> Iterator[Place]:
+@pytest.fixture(params=["local", "modal"])
+def place(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Place]:
     root, scratch = tmp_path / "platform", tmp_path / "scratch"
     scratch.mkdir()
-    place = Place(lambda: LocalPlatform(root), ("slipway.platforms.local:LocalPlatform", str(root)), scratch, root)
+    if request.param == "modal":
+        request.getfixturevalue("modal_environment")
+        opener, kept = "tests.support.modal_place:ContractModal", None
+        place = Place(lambda: ContractModal(root), (opener, str(root)), scratch, kept)
+    else:
+        place = Place(lambda: LocalPlatform(root), ("slipway.platforms.local:LocalPlatform", str(root)), scratch, root)
     marker = Ready(
         manifest_digest=WEIGHTS, repo="org/model", commit="c0ffee", files=1, size_bytes=1, verified_at=utc_now()
     )
     place.platform.volume("weights").write(f"model/{READY_FILE}", marker.model_dump_json().encode())
     yield place
-    LocalPlatform(root).stop_app(APP)
+    place.open().stop_app(APP)
+
+
+@pytest.fixture(scope="session")
+def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
+    """One control plane for all tests; each has an environment of its own in it."""
+    if why := why_not_here():
+        pytest.skip(why)
+    with modal_plane(tmp_path_factory.mktemp("plane")) as plane:
+        yield plane
+
+
+@pytest.fixture
+def modal_environment(plane: Plane, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A fresh environment of Modal, to which the client is set."""
+    name = f"test-{secrets.token_hex(4)}"
+    for variable, value in (plane.env | {"MODAL_ENVIRONMENT": name}).items():
+        monkeypatch.setenv(variable, value)
+    modal.Environment.objects.create(name)
+    yield name
+    assert not plane.errors()
 
 
 def open_platform(opener: str, argument: str) -> str:

@@ -144,6 +144,8 @@ def test_what_a_finished_job_left_running_is_ended(place: Place) -> None:
 
 
 def test_a_job_ends_when_the_process_that_started_it_is_killed(place: Place) -> None:
+    if place.platform.kind == "modal":
+        pytest.skip("there a job goes on, and the next start of the same work picks it up")
     pids = place.scratch / "pids"
     source = f"""{open_platform(*place.opener)}
 from slipway.platforms.port import Job

@@ -52,8 +52,8 @@ def test_before_the_first_release_there_is_none(place: Place) -> None:
 
 def test_promote_switches_without_losing_a_request_and_keeps_history(place: Place) -> None:
     first = place.serve("r1")
-    before = place.platform.live_url(APP)
     place.platform.promote(first)
+    before = place.platform.live_url(APP)
     release = place.scratch / "release"
     slow = {"json": {"release": str(release)}, "headers": place.headers(), "timeout": LONG_S}
     with httpx.stream("POST", before + "/slow", **slow) as under_way, hammered(place) as answers:
@@ -75,7 +75,7 @@ def test_promote_switches_without_losing_a_request_and_keeps_history(place: Plac
     assert place.platform.live_url(APP) == before
     assert [(known.version, known.release_id) for known in place.platform.history(APP)] == [(1, "r1"), (2, "r2")]
     assert place.platform.live(APP) == place.platform.history(APP)[1]
-    assert list(place.platform.deployments(APP)) == [second]
+    assert [running.deployment_id for running in place.platform.deployments(APP)] == [second.deployment_id]
 
 
 def test_what_is_not_ready_is_not_promoted(place: Place) -> None:

@@ -24,7 +24,7 @@ def test_a_server_is_ready_when_it_has_answered_and_not_before(place: Place) -> 
     healthy = place.scratch / "healthy"
     deployment = place.deploy("r1", "--healthy-when", str(healthy))
     wait_until(lambda: "first answer" in place.platform.status(deployment).detail)
-    assert httpx.get(deployment.url + "/health").status_code == 503  # the port is open
+    assert not accepts(deployment)  # the port is open
     assert place.platform.status(deployment).phase is Phase.STARTING
     healthy.touch()
     status = place.platform.wait_ready(deployment, timeout_s=LONG_S)
@@ -64,7 +64,7 @@ def test_a_missed_deadline_is_told(place: Place) -> None:
 def test_a_crash_is_seen_with_the_last_lines(place: Place) -> None:
     deployment = place.serve("r1")
     with pytest.raises(httpx.HTTPError):
-        post(place, deployment, "/crash")
+        post(place, deployment, "/crash").raise_for_status()
     wait_until(lambda: place.platform.status(deployment).phase is Phase.CRASHED)
     detail = place.platform.status(deployment).detail
     assert "exit status 7" in detail
@@ -73,6 +73,8 @@ def test_a_crash_is_seen_with_the_last_lines(place: Place) -> None:
 
 
 def test_stop_lets_an_answer_finish(place: Place) -> None:
+    if place.platform.kind == "modal":
+        pytest.skip("Modal ends the containers of a stopped app at once; only a rolling deployment lets them finish")
     deployment = place.serve("r1")
     release = place.scratch / "release"
     stopping = threading.Thread(target=place.platform.stop, args=(deployment,))
@@ -115,7 +117,7 @@ def test_the_key_is_in_no_log_and_no_file(place: Place, monkeypatch: pytest.Monk
     assert httpx.get(deployment.url + "/v1/models").json()["authorised"] is False
     assert "api_key='[redacted]'" in place.platform.logs(deployment)
     with pytest.raises(httpx.HTTPError):
-        post(place, deployment, "/crash")
+        post(place, deployment, "/crash").raise_for_status()
     wait_until(lambda: place.platform.status(deployment).phase is Phase.CRASHED)
     assert "hush-4711" not in str(place.platform.status(deployment))
     assert not place.files_with(b"hush-4711")

@@ -61,6 +61,8 @@ def test_room_left_is_positive_or_unknown(place: Place) -> None:
 
 
 def test_what_a_job_does_not_commit_is_seen_nowhere(place: Place) -> None:
+    if place.platform.kind == "modal":
+        pytest.skip("Modal commits what is written in the background, and when a container ends")
     place.platform.volume("data").write("kept", b"kept")
     place.job("write_file", writing=True, path="${data}/lost", text="lost", commit=False)
     assert [entry.path for entry in place.platform.volume("data").entries()] == ["kept"]

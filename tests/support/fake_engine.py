@@ -69,7 +69,8 @@ class Handler(BaseHTTPRequestHandler):
             threading.Event().wait()
         else:
             tokens = 0 if self.options.empty_answers else 1
-            self.answer(200, {"text": self.options.name, "meta_info": {"completion_tokens": tokens}})
+            meta = {"completion_tokens": tokens, "weight_version": self.options.name}
+            self.answer(200, {"text": self.options.name, "meta_info": meta})
 
     def authorised(self) -> bool:
         key = self.options.api_key
@@ -134,7 +135,7 @@ def main(argv: list[str]) -> None:
         Handler.worker = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     if options.listen_when:
         wait_for(options.listen_when)
-    server = Server(("127.0.0.1", options.port), Handler)
+    server = Server(("0.0.0.0", options.port), Handler)
 
     def stop(*_: object) -> None:
         if not options.ignore_sigterm:

@@ -1,0 +1,127 @@
+"""Apps at Modal: put there, looked at, stopped. What the client printed meanwhile is kept."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import threading
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import modal
+from modal.types import AppState
+
+from slipway.errors import Misconfigured
+from slipway.platforms.modal.errors import translated
+
+TOLD_LINES: Final = 30
+_printing = threading.Lock()
+"""The client prints where the whole process prints, so one deployment at a time is listened to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """A version of an app as Modal numbers it; an app that was stopped begins anew with another id.
+
+    Attributes:
+        app_id: Which app.
+        version: Which of its versions.
+    """
+
+    app_id: str
+    version: int
+
+
+def put(app: modal.App, name: str, *, tag: str) -> tuple[Deployed, str]:
+    """Deploy an app; old containers serve until new ones are up.
+
+    Args:
+        app: The app.
+        name: Its name.
+        tag: Shown in Modal's history.
+
+    Returns:
+        Its version, and what the client printed: the progress of the deployment and of images that were built.
+
+    Raises:
+        Misconfigured: If an image cannot be built, with the last lines of its log.
+    """
+    with translated(f"deploying {name}"), _listening() as printed:
+        try:
+            app.deploy(name=name, tag=tag)
+        except modal.exception.ImageBuildError as error:
+            raise _unbuilt(name, error) from error
+    deployed = look(name)
+    if deployed is None:
+        raise Misconfigured(f"{name} was deployed and is gone.", remedy="Find out who stopped it, then run again.")
+    return deployed, printed.getvalue()
+
+
+@contextlib.contextmanager
+def _listening() -> Iterator[io.StringIO]:
+    printed = io.StringIO()
+    with _printing, contextlib.redirect_stdout(printed), modal.enable_output():
+        yield printed
+
+
+def _unbuilt(name: str, error: modal.exception.ImageBuildError) -> Misconfigured:
+    """The reason of a build that failed, which is in the last lines of its log."""
+    last: deque[str] = deque(maxlen=TOLD_LINES)
+    with contextlib.suppress(Exception):  # whatever the client raises: the message without a log is told, too
+        image: Any = modal.Image.from_id(error.image_id or "")
+        last.extend("".join(entry.message for entry in image.logs.tail(TOLD_LINES)).splitlines())
+    return Misconfigured(
+        "\n".join([f"The image of {name} could not be built: {error}", *last]),
+        remedy="Nothing was changed. Correct the image; its last lines say what is wrong.",
+    )
+
+
+def look(name: str) -> Deployed | None:
+    """The version of an app that is deployed, or None."""
+    with translated(f"looking at {name}"):
+        app = _find(name)
+        if app is None:
+            return None
+        info = app.info(refresh=True)
+    if info.lifecycle.state is not AppState.DEPLOYED or info.lifecycle.version is None:
+        return None
+    return Deployed(info.app_id, info.lifecycle.version)
+
+
+def stop(name: str) -> None:
+    """End an app and all its containers. Harmless when there is none."""
+    with translated(f"stopping {name}"), contextlib.suppress(modal.exception.NotFoundError):
+        if app := _find(name):
+            app.stop()
+
+
+def log(app_id: str, *, lines: int) -> str:
+    """The last lines that an app printed, also one that has ended."""
+    with translated(f"reading the log of {app_id}"):
+        try:
+            printed = "".join(entry.message for entry in modal.App.lookup(app_id).logs.tail(lines))
+        except modal.exception.NotFoundError:
+            return ""
+    return "\n".join(deque(printed.splitlines(), maxlen=lines))
+
+
+def url_of(name: str, function: str) -> str:
+    """The address of a web function.
+
+    Raises:
+        Misconfigured: If it has none.
+    """
+    with translated(f"looking for the address of {name}"):
+        url = modal.Function.from_name(name, function).get_web_url()
+    if not url:
+        raise Misconfigured(f"{name} has no address.", remedy="Deploy it again; if it stays so, tell Modal.")
+    return str(url).rstrip("/")
+
+
+def _find(name: str) -> modal.App | None:
+    try:
+        return modal.App.lookup(name)
+    except modal.exception.NotFoundError:
+        return None
