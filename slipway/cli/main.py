@@ -19,6 +19,7 @@ COMMANDS: Final = {
     "resolve": "resolve:resolve",
     "explain": "explain:explain",
     "preflight": "preflight:preflight",
+    "doctor": "doctor:doctor",
     "gate": "gate:gate",
     "evals": "evals:evals",
     "measure": "measure:measure",
