@@ -21,7 +21,8 @@ from slipway.errors import SlipwayError, Transient
 from slipway.processes import fork_guard
 from slipway.units import MIB
 from slipway.weights import layout
-from slipway.weights.hub import DISK_ERRORS, HubRevision, Transport, token_from
+from slipway.weights.disk import DISK_ERRORS
+from slipway.weights.hub import HubRevision, Transport, token_from
 from slipway.weights.manifest import ManifestFile
 
 

@@ -6,7 +6,6 @@ Every failure of the client is told as an error of Slipway's: `Transient` where 
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import re
@@ -40,6 +39,7 @@ from huggingface_hub.hf_api import RepoSibling
 from pydantic import ValidationError
 
 from slipway.errors import Misconfigured, SlipwayError, Transient
+from slipway.weights.disk import DISK_ERRORS
 from slipway.weights.manifest import Manifest, ManifestFile
 
 METADATA_TIMEOUT_S = 30.0
@@ -60,9 +60,6 @@ CLIENT_ERRORS = (
     TypeError,
 )
 """What the client is known to raise."""
-
-DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO})
-"""Troubles of the disk that files are fetched to, not of the Hub."""
 
 
 @dataclass(frozen=True, slots=True)

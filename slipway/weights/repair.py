@@ -18,6 +18,7 @@ from slipway.platforms.port import JobContext, Progress
 from slipway.units import MIB
 from slipway.weights import layout
 from slipway.weights.damage import newest_quarantined, quarantined_as
+from slipway.weights.disk import disk_trouble_told
 from slipway.weights.manifest import Manifest, ManifestFile
 from slipway.weights.passes import FileVerdict, check_file
 from slipway.weights.sync import STALL_S, fetch_missing
@@ -35,6 +36,7 @@ class RepairResult(BaseModel):
     seconds: float = Field(description="Wall time.")
 
 
+@disk_trouble_told
 def repair(
     context: JobContext,
     *,

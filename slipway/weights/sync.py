@@ -9,7 +9,6 @@ decided here: `verify` reads them back.
 
 from __future__ import annotations
 
-import errno
 import shutil
 import signal
 import threading
@@ -27,8 +26,9 @@ from slipway.errors import Misconfigured, Transient
 from slipway.platforms.port import JobContext, MountedVolume, Progress
 from slipway.units import show_bytes, show_seconds
 from slipway.weights import layout
+from slipway.weights.disk import disk_trouble_told
 from slipway.weights.fetcher import FetchOrder
-from slipway.weights.hub import DISK_ERRORS, HubRevision, Transport, token_from
+from slipway.weights.hub import HubRevision, Transport, token_from
 from slipway.weights.manifest import Manifest, ManifestFile
 from slipway.weights.ready import withdraw_ready
 from slipway.weights.room import require_admission, require_room
@@ -52,6 +52,7 @@ class SyncResult(BaseModel):
     seconds: float = Field(description="Wall time, commits included.")
 
 
+@disk_trouble_told
 def sync(
     context: JobContext,
     *,
@@ -125,7 +126,7 @@ def fetch_missing(
     mount = context.mounts[layout.MOUNT]
     model_dir = mount.path / layout.model_path(wanted)
     absent = wanted.missing_from(layout.sizes_on_disk(model_dir))
-    with _disk_trouble_explained(mount.path, absent), _told_to_end():
+    with _told_to_end():
         try:
             layout.write_sealed(layout.manifest_file(model_dir), wanted.to_json())
             if not absent:
@@ -207,8 +208,9 @@ class _PacedCommits:
         began_s = time.monotonic()
         if began_s < self._not_before_s:
             return
-        # A transfer may take its temporary file away while the platform looks at it: the next commit will do.
-        with suppress(FileNotFoundError):
+        # A transfer may take its temporary file away while the platform looks at it, or another commit is first:
+        # the next one will do.
+        with suppress(FileNotFoundError, Transient):
             self._mount.commit()
         ended_s = time.monotonic()
         self._not_before_s = ended_s + max((ended_s - began_s) * (1 / COMMIT_SHARE - 1), COMMIT_EVERY_S)
@@ -229,23 +231,3 @@ def _told_to_end() -> Iterator[None]:
 
 def _end(_number: int, _frame: FrameType | None) -> NoReturn:
     raise Transient("The sync was told to end; what is whole was kept.", remedy="Run again: it fetches the rest.")
-
-
-@contextmanager
-def _disk_trouble_explained(volume: Path, absent: Sequence[ManifestFile]) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            needed = show_bytes(sum(file.size_bytes for file in absent))
-            free = show_bytes(shutil.disk_usage(volume).free)
-            raise Misconfigured(
-                f"The weights volume is full: {needed} were to be fetched, {free} are free.",
-                remedy="Make room, or use a larger volume; what is whole was kept.",
-            ) from error
-        if error.errno in DISK_ERRORS:
-            raise Misconfigured(
-                f"The weights volume cannot be written: {error}.",
-                remedy="Mount it for writing, and check its owner, mode and health.",
-            ) from error
-        raise

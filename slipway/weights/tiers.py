@@ -20,6 +20,7 @@ from slipway.platforms.port import JobContext, Progress
 from slipway.units import MIB
 from slipway.weights import layout
 from slipway.weights.damage import Fault, faults_of_size, refuse
+from slipway.weights.disk import disk_trouble_told
 from slipway.weights.hub import HubRevision, token_from
 from slipway.weights.manifest import Manifest, ManifestFile
 from slipway.weights.passes import SUFFIX, FileVerdict, check_file
@@ -43,6 +44,7 @@ class TierResult(BaseModel):
     seconds: float = Field(description="Wall time.")
 
 
+@disk_trouble_told
 def quick(context: JobContext, *, manifest: dict[str, Any]) -> dict[str, Any]:
     """Check sizes and structure.
 
@@ -62,6 +64,7 @@ def quick(context: JobContext, *, manifest: dict[str, Any]) -> dict[str, Any]:
     return TierResult(files=len(wanted.files), seconds=time.monotonic() - began_s).model_dump()
 
 
+@disk_trouble_told
 def sampled(
     context: JobContext, *, manifest: dict[str, Any], endpoint: str | None, token_env: str | None, seed: int
 ) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from slipway.errors import Corrupt
 from slipway.platforms.port import JobContext, MountedVolume, Progress
 from slipway.weights import layout, resume
 from slipway.weights.damage import SHOWN, Fault, faults_of_size, refuse
+from slipway.weights.disk import disk_trouble_told
 from slipway.weights.manifest import RESERVED, Manifest, ManifestFile
 from slipway.weights.passes import FileVerdict, check_file
 from slipway.weights.ready import mark_ready, withdraw_ready
@@ -51,6 +52,7 @@ class VerifyResult(BaseModel):
     bytes_per_s: float = Field(description="Rate of hashing, reading included.")
 
 
+@disk_trouble_told
 def verify(context: JobContext, *, manifest: dict[str, Any]) -> dict[str, Any]:
     """Prove that the directory holds exactly what the manifest says; resumes a run that was killed.
 
@@ -80,6 +82,7 @@ def verify(context: JobContext, *, manifest: dict[str, Any]) -> dict[str, Any]:
     ).model_dump()
 
 
+@disk_trouble_told
 def verify_part(
     context: JobContext, *, manifest: dict[str, Any], paths: Sequence[str], part: int
 ) -> list[dict[str, Any]]:
@@ -98,6 +101,7 @@ def verify_part(
     return [verdict.model_dump() for verdict in found.values()]
 
 
+@disk_trouble_told
 def conclude(context: JobContext, *, manifest: dict[str, Any], verdicts: Sequence[dict[str, Any]]) -> int:
     """Judge what all parts found, and mark the weights ready if all is right.
 

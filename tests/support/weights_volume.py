@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from slipway.errors import Misconfigured
 from slipway.platforms.port import JobContext, Progress, VolumeEntry
 from slipway.weights import layout
 
@@ -82,7 +83,21 @@ class MountDouble:
         self.on_commit()
 
     def reload(self) -> None:
-        raise NotImplementedError("the weights jobs get a fresh mount instead")
+        """As Modal does it: refused while anything below the mount is open, or mapped."""
+        if left := sorted(_open_below(self.path)):
+            raise Misconfigured(f"The volume is busy: {left[0]} is open.", remedy="Close it before reloading.")
+        shutil.rmtree(self.path)
+        shutil.copytree(self._volume.committed, self.path, symlinks=True)
+
+
+def _open_below(path: Path) -> set[str]:
+    """Files below a directory that this process has open or mapped."""
+    links = set()
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):
+            links.add(str(descriptor.readlink()))
+    mapped = {line.split(maxsplit=5)[-1] for line in Path("/proc/self/maps").read_text().splitlines()}
+    return {name for name in links | mapped if name.startswith(f"{path.resolve()}/")}
 
 
 class JobDouble:

@@ -5,28 +5,36 @@ In none: a READY marker over wrong bytes, a good shard lost, a wait without end,
 
 from __future__ import annotations
 
-import errno
+import itertools
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
+from starlette.types import Scope
 
 from slipway.errors import Busy, Corrupt, Misconfigured, SlipwayError, Transient
+from slipway.files import locked
 from slipway.miniature.hub import commit_of, hub_app, serve_app
-from slipway.platforms.local import LocalPlatform
+from slipway.platforms.local import LocalPlatform, generations
+from slipway.platforms.local.mounts import mount
+from slipway.platforms.local.volumes import LocalVolume
+from slipway.platforms.port import JobContext
 from slipway.profile import load_profile
 from slipway.stages.planning import weights_volume
 from slipway.stages.weights import WeightsWork, hash_all
+from slipway.weights import layout, repair, tiers, verify
 from slipway.weights import sync as sync_module
-from slipway.weights import watchdog
 from slipway.weights.hub import fetch_manifest
 from slipway.weights.ready import is_ready, missing
 from tests.support import hub_answers as answers
@@ -268,19 +276,59 @@ def test_too_few_inodes_are_told_before_a_byte_moves(place: WeightsPlace, monkey
     assert place.hub.fetched() == []
 
 
-@pytest.mark.parametrize(("number", "says"), [(errno.ENOSPC, "is full"), (errno.EROFS, "cannot be written")])
-def test_a_disk_that_fails_under_way_is_told(
-    place: WeightsPlace, monkeypatch: pytest.MonkeyPatch, number: int, says: str
-) -> None:
-    def told(_order: object, _files: object, _watch: object) -> bool:
-        watchdog._raise_told([json.dumps({"kind": "OSError", "message": "", "errno": number}).encode()])
-        return False
+@contextmanager
+def file_system(directory: Path, *options: str) -> Iterator[None]:
+    """A small one in memory, mounted at a directory."""
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", *options, "tmpfs", directory], check=False, capture_output=True, text=True
+    )
+    if done.returncode:
+        pytest.skip(f"mounting needs root: {done.stderr}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", directory], check=True)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(watchdog, "_attempt", told)
-        with pytest.raises(Misconfigured, match=says):
-            place.sync()
+
+def make_read_only(directory: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", directory], check=True)
+
+
+@pytest.mark.parametrize("since", ["the beginning", "the third file"])
+def test_a_volume_that_cannot_be_written_is_told(place: WeightsPlace, since: str) -> None:
+    job = place.job()
+    with file_system(job.mount.path):
+        if since == "the beginning":
+            make_read_only(job.mount.path)
+        else:
+            turned: list[str] = []
+
+            def turn(scope: Scope) -> None:
+                if scope["method"] == "HEAD" and scope["path"].endswith(THIRD) and not turned:
+                    turned.append(scope["path"])
+                    make_read_only(job.mount.path)
+
+            place.hub.answer = turn
+        with pytest.raises(Misconfigured, match=r"cannot be written: .*Read-only file system.* Mount it for writing"):
+            place.sync(job, max_workers=1)
+    left = {file.path for file in missing(place.volume, place.manifest)}
+    assert {THIRD} <= left if since == "the beginning" else THIRD in left and FIRST not in left
     settles(place)
+
+
+def test_a_verification_of_a_volume_that_cannot_be_written_is_told(place: WeightsPlace) -> None:
+    place.sync()
+    job = place.job()
+    target = job.mount.path
+    kept = place.volume.new_directory()
+    shutil.copytree(target, kept, dirs_exist_ok=True)
+    with file_system(target):
+        shutil.copytree(kept, target, dirs_exist_ok=True)
+        make_read_only(target)
+        with pytest.raises(Misconfigured, match="cannot be written"):
+            place.verify(job)
+    assert not is_ready(place.volume, place.manifest)
+    place.verify()
 
 
 def test_a_full_file_system_is_told_by_the_fetch_itself(
@@ -288,35 +336,83 @@ def test_a_full_file_system_is_told_by_the_fetch_itself(
 ) -> None:
     small = tmp_path / "small"
     small.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24k", "tmpfs", small], check=False, capture_output=True)
-    if done.returncode:
-        pytest.skip("mounting a file system of 24 KiB needs root")
-    try:
+    with file_system(small, "-o", "size=24k"):
         job = place.job()
         job.mount.path = small
         monkeypatch.setattr(sync_module, "require_room", lambda *_arguments, **_options: None)
         with pytest.raises(Misconfigured, match="is full"):
             place.sync(job)
-    finally:
-        subprocess.run(["umount", small], check=True)
 
 
-def test_a_commit_that_fails_loses_nothing_that_was_committed(place: WeightsPlace) -> None:
+def test_a_commit_that_conflicts_loses_nothing(
+    place: WeightsPlace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the local platform, while another process makes a state of the volume and does not come to its end."""
+    volume = LocalVolume(tmp_path / "platform", "weights")
+    mounted = mount(volume, read_only=False)
+    context = JobContext({layout.MOUNT: mounted}, lambda _progress: None)
+    arguments = {"manifest": place.manifest.model_dump(), "endpoint": place.url, "token_env": None}
+    monkeypatch.setattr(sync_module, "COMMIT_EVERY_S", 0.0)
+    monkeypatch.setattr(generations, "locked", partial(locked, timeout_s=0.05))
+    with volume.generations.lock(), pytest.raises(Transient, match="has been locked by another process"):
+        sync_module.sync(context, **arguments)
+    assert missing(volume, place.manifest) == place.manifest.files, "nothing was committed"
+    assert sync_module.sync(context, **arguments)["files_fetched"] == 0, "but all had been fetched, and is kept"
+    assert missing(volume, place.manifest) == ()
+    mounted.close()
+
+
+def test_a_conflict_under_way_is_passed_over(place: WeightsPlace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sync_module, "COMMIT_EVERY_S", 0.0)
     job = place.job()
+    commit, refused = job.mount.commit, itertools.count()
 
-    def conflict() -> None:
-        raise Transient("Another writer was first.", remedy="Run again.")
+    def conflict_once() -> None:
+        if next(refused) == 0:
+            raise Transient("Another writer was first.", remedy="Run again.")
+        commit()
 
-    job.mount.commit = conflict  # type: ignore[method-assign]  # a platform's conflict
-    with pytest.raises(Transient):
-        place.sync(job)
+    monkeypatch.setattr(job.mount, "commit", conflict_once)
+    place.sync(job)
+    assert missing(place.volume, place.manifest) == ()
     settles(place)
 
 
-def test_a_clock_that_jumps_ends_and_spoils_nothing(place: WeightsPlace, monkeypatch: pytest.MonkeyPatch) -> None:
-    jumps = iter(range(10**9))
-    monkeypatch.setattr(time, "time", lambda: 1e9 + (-1) ** next(jumps) * 1e8)
-    assert place.sync(stall_s=20).restarts == 0
+def test_a_warm_container_can_reload_after_every_job(place: WeightsPlace) -> None:
+    """A reload is refused while a file is open, and containers are used again: no job may leave one open."""
+    job = place.job()
+    arguments = {"manifest": place.manifest.model_dump()}
+    hub = {"endpoint": place.url, "token_env": None}
+    jobs: list[Callable[[], object]] = [
+        lambda: sync_module.sync(job.context, **arguments, **hub),
+        lambda: verify.verify(job.context, **arguments),
+        lambda: tiers.quick(job.context, **arguments),
+        lambda: tiers.sampled(job.context, **arguments, **hub, seed=1),
+        lambda: repair.repair(job.context, **arguments, **hub),
+    ]
+    for run in jobs:
+        run()
+        job.mount.reload()
+    shard = job.mount.path / layout.model_path(place.manifest) / FIRST
+    with shard.open("rb"), pytest.raises(Misconfigured, match="is busy"):
+        job.mount.reload()
+    with place.damage() as model_dir:
+        flip(model_dir / SECOND, -1)
+    job.mount.reload()
+    with pytest.raises(Corrupt):
+        verify.verify(job.context, **arguments)
+    job.mount.reload()
+
+
+def test_clocks_that_jump_by_years_end_and_spoil_nothing(place: WeightsPlace, tmp_path: Path) -> None:
+    """In the process that watches, and in the one that fetches."""
+    seen = tmp_path / "pids"
+    jumping = str(ROOT / "tests" / "support" / "jumping_clock")
+    environment = {"JUMPING_CLOCK": str(seen), "PYTHONPATH": os.pathsep.join([jumping, str(ROOT)])}
+    with sync_child(place, **environment) as child:
+        assert child.wait(120) == 0
+    assert len(seen.read_text().split()) >= 2
+    assert missing(place.volume, place.manifest) == ()
     settles(place)
 
 
@@ -375,10 +471,17 @@ def test_one_writer_a_revision_and_another_beside_it(place: WeightsPlace, tmp_pa
         pass
 
 
-def sync_child(place: WeightsPlace) -> subprocess.Popen[str]:
+def sync_child(place: WeightsPlace, **environment: str) -> subprocess.Popen[str]:
     arguments = [str(place.volume.committed.parent), json.dumps(place.manifest.model_dump()), place.url]
     command = [sys.executable, "-m", "tests.support.weights_sync_child", *arguments]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    return subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
 
 
 def test_told_to_end_it_commits_what_is_whole(place: WeightsPlace) -> None:
