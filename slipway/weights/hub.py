@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -136,7 +137,8 @@ class HubRevision:
         Args:
             file: Which.
             directory: Where partial files are kept between calls, named by their digests.
-            transport: `xet` where the Hub offers it for this file, otherwise and with `http` by plain HTTP.
+            transport: `xet` where the Hub offers it for this file; otherwise, where that fails, and with `http` by
+                plain HTTP.
 
         Raises:
             Misconfigured: If the Hub refuses.
@@ -145,7 +147,8 @@ class HubRevision:
         """
         found = self.admit(file)
         if transport == "xet" and found.xet_file_data is not None:
-            return self.fetch(file.path, directory)
+            with suppress(SlipwayError):  # what Xet's store cannot give, the Hub gives by plain HTTP
+                return self.fetch(file.path, directory)
         part = directory / part_name(file)
         there = part.stat().st_size if part.exists() else 0
         if there > file.size_bytes:  # an answer that was longer than it should be

@@ -117,7 +117,7 @@ def _started(order: FetchOrder) -> Iterator[tuple[subprocess.Popen[bytes], list[
         [sys.executable, "-m", "slipway.weights.fetcher", str(file)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env={**os.environ, "HF_XET_CACHE": str(order.incoming / ".xet"), "PYTHONPATH": os.pathsep.join(sys.path)},
+        env={**os.environ, **_environment(order)},
         start_new_session=True,
     )
     identity = identify(process.pid)
@@ -134,6 +134,12 @@ def _started(order: FetchOrder) -> Iterator[tuple[subprocess.Popen[bytes], list[
         reader.join(GRACE_S)
         cast("IO[bytes]", process.stdout).close()
         file.unlink(missing_ok=True)
+
+
+def _environment(order: FetchOrder) -> dict[str, str]:
+    """What the client reads when it is imported; told to use plain HTTP, it knows nothing of Xet at all."""
+    plain = {"HF_HUB_DISABLE_XET": "1"} if order.transport == "http" else {}
+    return {"HF_XET_CACHE": str(order.incoming / ".xet"), "PYTHONPATH": os.pathsep.join(sys.path), **plain}
 
 
 def _collect(process: subprocess.Popen[bytes], lines: list[bytes]) -> None:
