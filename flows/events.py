@@ -2,6 +2,7 @@
 
     slipway.release.started|promoted|rejected|rolled-back|prepared      a run and its end
     slipway.stage.started|done|skipped|failed                           its stages
+    slipway.approval.requested|decided                                  a person is asked
     slipway.gate.healthy|undecided|unhealthy                            a check of what serves
     slipway.watch.healthy|undecided|unhealthy|rolled-back|superseded    a watch over what serves
 

@@ -46,6 +46,21 @@ class _Seconds(ProgressColumn):
         return Text(f"{show_seconds(seconds):>8}")
 
 
+_shown: list[Progress] = []
+
+
+@contextmanager
+def suspended() -> Iterator[None]:
+    """Leave the terminal to somebody else while the block runs."""
+    for progress in _shown:
+        progress.stop()
+    try:
+        yield
+    finally:
+        for progress in _shown:
+            progress.start()
+
+
 @contextmanager
 def display(console: Console) -> Iterator[Observer]:
     """Show stages as they go; the observer to be given events."""
@@ -75,7 +90,11 @@ def display(console: Console) -> Iterator[Observer]:
                 completed=1.0 if ended else (share.done if share else 0.0),
             )
 
-        yield show
+        _shown.append(progress)
+        try:
+            yield show
+        finally:
+            _shown.remove(progress)
 
 
 def _plain(console: Console, event: StageEvent) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import atexit
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -13,6 +15,7 @@ import typer
 
 from flows import server
 from slipway.cli import live
+from slipway.cli.approval import ask_in_terminal
 from slipway.cli.output import friendly_errors, out, print_json, say, show_verdicts
 from slipway.cli.plan import show_plan
 from slipway.errors import ERROR_KINDS, Crashed, Misconfigured, SlipwayError
@@ -21,8 +24,17 @@ from slipway.profile.load import is_file
 from slipway.records.events import Observer, StageEvent, observed_by
 from slipway.records.ledger import Ledger
 from slipway.records.record import ReleaseRecord
+from slipway.stages.approval import asked_by, nobody
 from slipway.stages.surroundings import home, open_platform
 from slipway.units import show_seconds, show_usd
+
+
+class Ask(StrEnum):
+    """Whether somebody decides before users are switched."""
+
+    PROFILE = "as the profile says"
+    ALWAYS = "always"
+    NEVER = "never"
 
 
 def redeploy(  # noqa: PLR0913 - one parameter for each option: typer reads them from the signature
@@ -36,6 +48,9 @@ def redeploy(  # noqa: PLR0913 - one parameter for each option: typer reads them
     max_cost_usd: Annotated[float | None, typer.Option(help="Budget of this run in US dollars.")] = None,
     max_run_s: Annotated[float | None, typer.Option(help="Deadline of this run in seconds.")] = None,
     strategy: Annotated[str | None, typer.Option(help="`candidate`, or `in_place` of the live release.")] = None,
+    approval: Annotated[
+        Ask, typer.Option(help="Whether somebody decides before users are switched; never: what needs it is rejected.")
+    ] = Ask.PROFILE,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Events and the record as JSON lines.")] = False,
 ) -> None:
@@ -62,7 +77,7 @@ def redeploy(  # noqa: PLR0913 - one parameter for each option: typer reads them
 
         try:
             with _observer(as_json=as_json) as observer, observed_by(observer), observed_by(note):
-                state = _run_flow(profile, overrides)
+                state = _run_flow(profile, overrides, approval, as_json=as_json)
         except KeyboardInterrupt:
             if not seen:
                 raise
@@ -103,8 +118,30 @@ def parse_limit(text: str) -> dict[str, str]:
     return {"gate": found["gate"], found["kind"]: found["value"]}
 
 
-def _run_flow(profile: str, overrides: Overrides) -> Any:
+def _run_flow(profile: str, overrides: Overrides, approval: Ask, *, as_json: bool) -> Any:
     """Run the flow in this process; Prefect's server is the user's, or one that ends with this process."""
+    with _asking(approval, as_json=as_json):
+        return _flow(profile, overrides, approval)
+
+
+@contextmanager
+def _asking(approval: Ask, *, as_json: bool) -> Iterator[None]:
+    """Who is asked for approval: whoever sits at this terminal, else whoever looks at Prefect's pages.
+
+    Where there is neither, nobody: a pipeline shall not wait for an hour. Who asks for it by `--approval always` has
+    somebody who answers by `slipway approve`.
+    """
+    if sys.stdin.isatty() and not as_json:
+        with asked_by(ask_in_terminal):
+            yield
+    elif server.is_configured() or approval is Ask.ALWAYS:
+        yield
+    else:
+        with asked_by(nobody):
+            yield
+
+
+def _flow(profile: str, overrides: Overrides, approval: Ask) -> Any:
     server.log_to_server_only()
     own = None if server.is_configured() else server.start_prefect_server(home() / "prefect")
     if own:
@@ -113,7 +150,7 @@ def _run_flow(profile: str, overrides: Overrides) -> Any:
     if own:
         server.wait_until_up(own)
     place = {"profile_file" if is_file(profile) else "profile": profile}
-    return flows.redeploy(**place, overrides=overrides, return_state=True)
+    return flows.redeploy(**place, overrides=overrides, approval=approval.value, return_state=True)
 
 
 def _show_result(record: ReleaseRecord, url: str) -> None:

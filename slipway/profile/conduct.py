@@ -33,3 +33,19 @@ class Watch(Spec):
     on_trouble: Literal["roll_back", "report"] = Field(
         "roll_back", description="Whether the release before serves again, or people are only told."
     )
+
+
+class Approval(Spec):
+    """Whether a person decides before users are switched. One is asked in any case where a gate stayed undecided."""
+
+    required: bool = Field(
+        False,
+        description="Ask before every promotion; else only where a critical or required gate stayed undecided, or a "
+        "finding of preflight is waived.",
+    )
+    wait_at_most_s: PositiveSeconds = Field(
+        3600, description="After this time without an answer the candidate is stopped and the run rejected."
+    )
+    extensions_at_most: int = Field(
+        2, ge=0, le=5, description="How often the approver may have what is undecided measured anew, doubled."
+    )

@@ -8,7 +8,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from slipway.profile.conduct import Exclusive, Strategy, Watch
+from slipway.profile.conduct import Approval, Exclusive, Strategy, Watch
 from slipway.profile.gates import Gate
 from slipway.profile.spec import EnvironmentName, Name, PositiveSeconds, SecretName, ServedName, Spec, Word
 from slipway.profile.waivers import Expected, Waiver
@@ -204,6 +204,9 @@ class Profile(Spec):
     )
     exclusive: Exclusive = Field(
         default_factory=Exclusive, description="What a run does while another one holds the app."
+    )
+    approval: Approval = Field(
+        default_factory=Approval, description="Whether a person decides before users are switched."
     )
     watch: Watch = Field(default_factory=Watch, description="What is looked at after a promotion.")
     budget: Budget = Field(description="What a run may take.")

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from slipway.gates.verdict import Verdict
 from slipway.preflight.plan import Plan
+from slipway.records.approval import Approval
 
 SCHEMA_VERSION = 1
 
@@ -88,6 +89,7 @@ class ReleaseRecord(BaseModel):
         evidence: Folder of the evidence in the ledger; empty before there was any.
         server: What the engine reported of itself, secrets removed.
         cold_start_s: Start of the candidate by phase.
+        approvals: Questions put to a person, and their answers.
         previous_version: Version that served before; None before the first.
         version: Version that serves by this run; None if it does not.
         overhead_s: Wall time outside the stages' own work.
@@ -119,6 +121,7 @@ class ReleaseRecord(BaseModel):
     evidence: str = ""
     server: dict[str, Any] = Field(default_factory=dict)
     cold_start_s: dict[str, float] = Field(default_factory=dict)
+    approvals: list[Approval] = Field(default_factory=list)
     previous_version: int | None = None
     version: int | None = None
     overhead_s: float = 0.0

@@ -54,7 +54,7 @@ def plan_page(plan: Plan | None) -> str:
         return "No plan was made."
     parts = [_table(planned.STEP_COLUMNS, [planned.step_row(step) for step in plan.steps])]
     if plan.changes:
-        parts.append(_table(planned.CHANGE_COLUMNS, planned.change_rows(plan)))
+        parts.append(change_table(plan))
     if plan.findings:
         parts.append(_table(planned.FINDING_COLUMNS, [planned.finding_row(finding) for finding in plan.findings]))
     if plan.capacity:
@@ -66,6 +66,11 @@ def plan_page(plan: Plan | None) -> str:
             _table(planned.LIMIT_COLUMNS, planned.limit_rows(plan.capacity)),
         ]
     return "\n\n".join(parts)
+
+
+def change_table(plan: Plan) -> str:
+    """In what a release would differ from the one that serves; empty if in nothing."""
+    return _table(planned.CHANGE_COLUMNS, planned.change_rows(plan)) if plan.changes else ""
 
 
 def gate_table(record: ReleaseRecord) -> str:

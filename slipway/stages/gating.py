@@ -15,10 +15,12 @@ from slipway.gates.case import Case
 from slipway.gates.evidence import Evidence, Facts
 from slipway.gates.judge import figure_values, judge
 from slipway.gates.session import workloads
-from slipway.gates.verdict import Verdict, blocking
+from slipway.gates.verdict import Decision, Verdict, blocking
 from slipway.measure import metrics
+from slipway.measure.workload import available
 from slipway.platforms.port import Deployment, Job, Mount, Phase, Platform, ServerStatus
 from slipway.profile import Profile, Statistic
+from slipway.profile.workloads import Workload
 from slipway.records.baseline import baseline, comparison_key
 from slipway.records.ledger import LEDGER_VOLUME, evidence_folder
 from slipway.records.pairs import Pairs, pairs
@@ -27,49 +29,82 @@ from slipway.stages.datasets import datasets_mount
 from slipway.stages.kernels import compiled_anew
 from slipway.stages.machines import helper
 from slipway.stages.names import Stage
-from slipway.stages.run import Run
+from slipway.stages.run import Run, StageLog
 
 
 def run_gates(run: Run, candidate: Deployment) -> None:
     """The stage: verdicts on the candidate, from evidence that was stored first.
 
     Raises:
-        Rejected: If a critical or required gate is not passed.
+        Rejected: If a critical or required gate has failed. One that is undecided is a person's to decide.
     """
     with run.stage(Stage.GATES) as stage:
         _store_facts(run, candidate)
-        job = observe_job(
-            run.platform,
-            run.profile,
-            url=candidate.url,
-            release_id=run.release_id,
-            folder=run.record.evidence,
-            beside_live=run.profile.measure_live,
-        )
-        run.platform.start_job(job).wait(timeout_s=run.remaining_s(), progress=stage.progress)
-        status = run.platform.status(candidate)
-        evidence = _with_kernels(run, run.ledger.evidence(run.record), status)
-        run.record.figures = {name: metrics.figures(taken) for name, taken in evidence.samples.items()}
-        run.record.verdicts = judge(run.profile, evidence)
-        _keep_for_comparison(run, evidence)
-        if status.phase is not Phase.READY:
-            raise Rejected(
-                f"The candidate did not survive its gates: {status.phase}: {status.detail}.",
-                remedy=f"`slipway show {run.release_id}` has what was measured until then; read the engine's log.",
-            )
-        require_passed(run.record.verdicts, run.release_id)
-        stage.done(f"{len(run.record.verdicts)} verdicts, none blocks")
+        _observe_and_judge(run, candidate, stage, asked=run.profile, judged=run.profile)
 
 
-def require_passed(verdicts: Sequence[Verdict], release_id: str) -> None:
-    """Refuse a candidate that a critical or required gate holds back.
+def measure_again(run: Run, candidate: Deployment, *, times: int) -> None:
+    """The stage once more: what is undecided is measured anew, with several times the requests.
+
+    What was measured of those workloads before counts no more, so that the risks of each verdict are what they say.
 
     Raises:
-        Rejected: With the reason of every gate that does.
+        Rejected: If a critical or required gate has failed.
     """
-    if failed := blocking(verdicts):
+    names = undecided_workloads(run)
+    larger = {name: _times(spec, times) if name in names else spec for name, spec in run.profile.workloads.items()}
+    judged = run.profile.model_copy(update={"workloads": larger})
+    asked = judged.model_copy(update={"gates": tuple(gate for gate in judged.gates if gate.workload in names)})
+    with run.stage(Stage.GATES) as stage:
+        _observe_and_judge(run, candidate, stage, asked=asked, judged=judged)
+
+
+def _times(workload: Workload, times: int) -> Workload:
+    most = int(min(workload.requests * times, available(workload)))
+    return workload.model_copy(update={"requests": most})
+
+
+def undecided_workloads(run: Run) -> frozenset[str]:
+    """Workloads with a gate that blocks by being undecided, which more requests may decide."""
+    undecided = {verdict.gate for verdict in blocking(run.record.verdicts)}
+    return frozenset(gate.workload for gate in run.profile.gates if gate.workload and gate.gate_id in undecided)
+
+
+def _observe_and_judge(run: Run, candidate: Deployment, stage: StageLog, *, asked: Profile, judged: Profile) -> None:
+    job = observe_job(
+        run.platform,
+        asked,
+        url=candidate.url,
+        release_id=run.release_id,
+        folder=run.record.evidence,
+        beside_live=run.profile.measure_live,
+    )
+    run.platform.start_job(job).wait(timeout_s=run.remaining_s(), progress=stage.progress)
+    status = run.platform.status(candidate)
+    evidence = _with_kernels(run, run.ledger.evidence(run.record), status)
+    run.record.figures = {name: metrics.figures(taken) for name, taken in evidence.samples.items()}
+    run.record.verdicts = judge(judged, evidence)
+    _keep_for_comparison(run, evidence)
+    if status.phase is not Phase.READY:
         raise Rejected(
-            "; ".join(f"{v.gate} {v.decision} ({v.reason})" for v in failed) + ".",
+            f"The candidate did not survive its gates: {status.phase}: {status.detail}.",
+            remedy=f"`slipway show {run.release_id}` has what was measured until then; read the engine's log.",
+        )
+    require_none_failed(run.record.verdicts, run.release_id)
+    undecided = len(blocking(run.record.verdicts))
+    stage.done(f"{len(run.record.verdicts)} verdicts, {f'{undecided} undecided' if undecided else 'none blocks'}")
+
+
+def require_none_failed(verdicts: Sequence[Verdict], release_id: str) -> None:
+    """Refuse a candidate that has failed a critical or required gate.
+
+    Raises:
+        Rejected: With the reason of every gate that holds it back.
+    """
+    held_back = blocking(verdicts)
+    if any(verdict.decision is Decision.FAIL for verdict in held_back):
+        raise Rejected(
+            "; ".join(f"{v.gate} {v.decision} ({v.reason})" for v in held_back) + ".",
             remedy=f"`slipway show {release_id}` has the evidence.",
         )
 

@@ -174,12 +174,13 @@ class Run:
         log.tell(kind)
 
     def finish(self, outcome: Outcome, reason: str, *, error: BaseException | None, exit_code: int) -> ReleaseRecord:
-        """Close the record. Overhead is the wall time that no stage accounts for."""
+        """Close the record. Overhead is the wall time that neither a stage nor a person took."""
         record = self.record
         record.outcome, record.reason, record.exit_code = outcome, reason, exit_code
         record.error_kind = type(error).__name__ if error else ""
         record.ended_at = utc_now()
-        record.overhead_s = self.purse.elapsed_s - sum(stage.seconds for stage in record.stages)
+        waited_s = sum(approval.waited_s for approval in record.approvals)
+        record.overhead_s = self.purse.elapsed_s - sum(stage.seconds for stage in record.stages) - waited_s
         self.purse.charge(until=record.ended_at)
         self.ledger.save(record)
         return record
