@@ -8,7 +8,7 @@ SIDE_BY_SIDE := --numprocesses 2 --dist loadfile
 # The demo keeps all it makes inside the checkout; `make clean` removes it.
 DEMO   := SLIPWAY_HOME=$(CURDIR)/.slipway
 
-.PHONY: help setup demo stop prefect prefect-stop test check lint types parser-tables bench-engine bench-release calibrate bench-client bench-weights lock clean
+.PHONY: help setup demo stop prefect prefect-stop docs test check lint types parser-tables bench-engine bench-release calibrate bench-client bench-weights lock clean
 .DEFAULT_GOAL := help
 
 help: ## what there is
@@ -33,6 +33,9 @@ prefect: $(READY) ## a Prefect server of your own: pages, worker, all deployment
 
 prefect-stop: $(READY) ## end it
 	$(DEMO) $(BIN)/python -m scripts.prefect_home down
+
+docs: $(READY) ## the documentation as a site, in .site/; every link checked
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 test: lint types $(READY) ## everything the checks ask for
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE)
@@ -72,4 +75,4 @@ bench-weights: $(READY) ## speed of verifying weights, beside hf, sha256sum and 
 
 clean: ## stop the demo and remove all that was made
 	-@[ ! -x $(BIN)/slipway ] || $(DEMO) $(BIN)/slipway stop slipway-miniature
-	rm -rf $(VENV) .slipway .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .slipway .site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -6,12 +6,17 @@ import contextlib
 import importlib.util
 import io
 import re
+import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import typer
+import yaml
 from typer.core import TyperGroup
+from typer.testing import CliRunner
 
 from scripts import gate_reference
 from scripts.profile_reference import PAGE, with_reference
@@ -36,6 +41,8 @@ CODE = re.compile(r"(?ms:^```.*?^```)|`[^`\n]+`|(?m:^ {4,}\S[^\n]*$)")
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ +(.+)$", re.MULTILINE)
 EXAMPLE = re.compile(r"^```python\n(.*?)^```\n+^```text\n(.*?)^```", re.DOTALL | re.MULTILINE)
+CONSOLE = re.compile(r"^```console\n(.*?)^```", re.DOTALL | re.MULTILINE)
+WORKFLOW = re.compile(r"^```yaml\n(name: .*?)^```", re.DOTALL | re.MULTILINE)
 FOLDERS = ("slipway", "flows", "tasks", "tests", "docs", "scripts", "deployments", "benchmarks")
 COMMAND = typer.main.get_command(app)
 assert isinstance(COMMAND, TyperGroup)
@@ -137,6 +144,46 @@ def test_examples_print_what_the_page_shows(page: Path) -> None:
         with contextlib.redirect_stdout(printed):
             exec(program, {})
         assert printed.getvalue() == shown
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if CONSOLE.search(p.read_text())], ids=named)
+def test_commands_at_a_prompt_do_what_the_page_shows(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each line shown must come, in this order; `…` stands for anything, spaces for any number of them."""
+    monkeypatch.setenv("SLIPWAY_HOME", str(tmp_path))
+    for session in CONSOLE.findall(page.read_text()):
+        for prompt in session.removeprefix("$ ").split("\n$ "):
+            typed, *shown = prompt.splitlines()
+            words, _, expected = typed.partition("# ends with ")
+            program, *arguments = shlex.split(words)
+            assert program == "slipway"
+            done = CliRunner().invoke(app, arguments)
+            assert done.exit_code == int(expected or 0), done.output
+            lines = [re.escape(" ".join(line.split())).replace("…", ".*") for line in shown if line.strip() != "…"]
+            printed = "\n".join(" ".join(line.split()) for line in done.output.splitlines())
+            assert re.search("(?s)" + ".*".join(lines), printed), printed
+
+
+def test_the_example_workflow_is_one() -> None:
+    (text,) = WORKFLOW.findall((DOCS / "gate-in-ci.md").read_text())
+    workflow = yaml.safe_load(text)
+    (job,) = workflow["jobs"].values()
+    commands = [step["run"] for step in job["steps"] if "run" in step]
+    assert [command.split()[0] for command in commands] == ["make", ".venv/bin/slipway"]
+    assert all("run" in step or "uses" in step for step in job["steps"])
+    given = shlex.split(commands[-1].partition(">")[0])
+    assert load_profile(given[given.index("--profile") + 1]).api_key_secret in str(job)
+
+
+@pytest.mark.slow
+def test_the_site_is_built_whole_and_asks_no_other_host(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+    for page in [*DOCS.glob("*.md"), ROOT / "CONTRIBUTING.md"]:
+        html = (tmp_path / page.with_suffix(".html").name).read_text()
+        assert not re.findall(r"<(?:script|link|img|iframe)[^>]*(?:src|href)=\"?(?:https?:)?//[^>]*>", html)
 
 
 def test_every_error_is_explained_with_its_exit_code() -> None:

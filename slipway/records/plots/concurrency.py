@@ -16,17 +16,21 @@ from slipway.records.plots.svg import logarithmic, panels, svg
 _LEAST: Final = 3
 """With fewer requests at one concurrency there is no spread to be drawn."""
 
+_BESIDE: Final = 0.12
+"""Workloads at one concurrency are drawn so far from each other."""
+
 
 def concurrency_svg(metric: Latency, samples: Mapping[str, Sequence[Sample]]) -> bytes:
     """The median of a latency, with its 10th and 90th percentile, by the requests that were open at its send."""
     label, _ = LATENCIES[metric]
     figure, (axes,) = panels(1)
-    for name, taken in samples.items():
+    for number, (name, taken) in enumerate(samples.items()):
         levels = _by_level(metric, taken)
         if levels:
             spread = np.array([np.quantile(values_ms, (0.1, 0.5, 0.9)) for values_ms in levels.values()])
             away = np.abs(spread[:, (0, 2)] - spread[:, (1,)]).T
-            axes.errorbar(list(levels), spread[:, 1], yerr=away, marker="o", markersize=4, capsize=2, label=name)
+            places = np.array(list(levels)) + _BESIDE * (number - (len(samples) - 1) / 2)
+            axes.errorbar(places, spread[:, 1], yerr=away, marker="o", markersize=4, capsize=2, label=name)
     logarithmic(axes, y=True)
     axes.set_xlabel("requests open when it was sent, itself among them")
     axes.set_ylabel(label)

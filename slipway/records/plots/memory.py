@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from slipway.preflight.capacity import Capacity
 from slipway.records.plots.svg import panels, svg
+from slipway.records.plots.theme import BAD, GOOD, MAIN, MUTED, SKY
 from slipway.units import GIB
 
 _COLOURS = {
-    "weights": "tab:blue",
-    "draft layer": "tab:cyan",
-    "KV pool": "tab:green",
-    "forbidden to the pool": "tab:red",
-    "activations, graphs, communication": "tab:gray",
+    "weights": MAIN,
+    "draft layer": SKY,
+    "KV pool": GOOD,
+    "forbidden to the pool": BAD,
+    "activations, graphs, communication": MUTED,
 }
 
 
@@ -31,10 +32,10 @@ def memory_svg(capacity: Capacity) -> bytes:
     bar.legend(fontsize=8, loc="center right", reverse=True)
     names = [f"{fit.request_tokens:,}" for fit in capacity.fits]
     for values, label, colour in (
-        ([fit.pool for fit in capacity.fits], "the KV pool holds", "tab:green"),
-        ([fit.replica for fit in capacity.fits], "one replica runs", "tab:blue"),
+        ([fit.pool for fit in capacity.fits], "the KV pool holds", GOOD),
+        ([fit.replica for fit in capacity.fits], "one replica runs", MAIN),
     ):
-        offset = -0.2 if colour == "tab:green" else 0.2
+        offset = -0.2 if colour == GOOD else 0.2
         bars = requests.barh([place + offset for place in range(len(names))], values, 0.4, color=colour, label=label)
         requests.bar_label(bars, [f"{value:,}" for value in values], padding=3, fontsize=8)
     requests.set_yticks(range(len(names)), names)

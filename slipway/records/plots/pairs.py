@@ -6,28 +6,31 @@ from collections.abc import Mapping
 
 from slipway.records.pairs import Pairs
 from slipway.records.plots.svg import panels, svg
+from slipway.records.plots.theme import BAD, INK, MAIN
 
 
 def pairs_svg(found: Mapping[str, Pairs]) -> bytes:
     """Answers lost to the left and won to the right; what both answer alike says nothing about a difference."""
-    figure, (axes,) = panels(1)
-    figure.subplots_adjust(left=0.3)
-    names = [
-        f"{name}: of {each.both_right + each.won + each.lost + each.both_wrong} questions,\n"
-        f"{each.both_right} right and {each.both_wrong} wrong in both"
-        for name, each in found.items()
-    ]
-    for counts, label, colour in (
-        ([-each.lost for each in found.values()], "lost: only the baseline is right", "tab:red"),
-        ([each.won for each in found.values()], "won: only the candidate is right", "tab:blue"),
+    figure, (axes,) = panels(1, height_in=1.3 + 0.7 * max(len(found), 1))
+    height_in = figure.get_figheight()
+    figure.subplots_adjust(left=0.05, bottom=0.5 / height_in, top=1 - 0.35 / height_in)
+    for values, label, colour in (
+        ([-each.lost for each in found.values()], "lost: only the baseline is right", BAD),
+        ([each.won for each in found.values()], "won: only the candidate is right", MAIN),
     ):
-        bars = axes.barh(names, counts, color=colour, label=label)
-        axes.bar_label(bars, [str(abs(count)) for count in counts], padding=3, fontsize=8)
+        bars = axes.barh(range(len(found)), values, 0.35, color=colour, label=label)
+        axes.bar_label(bars, [str(abs(value)) for value in values], padding=3, fontsize=8)
     widest = max([1, *(max(each.lost, each.won) for each in found.values())])
+    for place, (name, each) in enumerate(found.items()):
+        asked = each.both_right + each.won + each.lost + each.both_wrong
+        words = f"{name}: of {asked} questions, {each.both_right} right and {each.both_wrong} wrong in both"
+        axes.annotate(words, (-1.15 * widest, place - 0.32), va="bottom", fontsize=8)
     axes.set_xlim(-1.2 * widest, 1.2 * widest)
-    axes.set_ylim(-0.6, max(len(names), 1) + 0.4)
-    axes.axvline(0, color="black", linewidth=0.8)
+    axes.set_ylim(max(len(found), 1) - 0.5, -0.8)
+    axes.set_yticks([])
+    axes.spines["left"].set_visible(False)
+    axes.axvline(0, color=INK, linewidth=0.8)
     axes.xaxis.set_major_formatter(lambda value, _position: f"{abs(value):g}")
     axes.set_xlabel("questions")
-    axes.legend(fontsize=8, loc="upper left", ncols=2)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     return svg(figure)

@@ -18,7 +18,7 @@ MUTED: Final = "#59636e"
 GRID: Final = "#d1d9e0"
 PAPER: Final = "#ffffff"
 SERIES: Final = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
-MAIN, SECOND, GOOD, UNSURE, _SKY, BAD = SERIES
+MAIN, SECOND, GOOD, UNSURE, SKY, BAD = SERIES
 
 DECIDED: Final = {Decision.PASS: (GOOD, "o"), Decision.FAIL: (BAD, "X"), Decision.INCONCLUSIVE: (UNSURE, "D")}
 """Colour and marker of a verdict."""
