@@ -13,7 +13,7 @@ from slipway.preflight.memory import Memory, memory
 from slipway.preflight.model_shape import known_shape
 from slipway.preflight.published import checks, tpot_factors
 from slipway.profile import load_profile
-from slipway.records.capacity import show_range, step_row
+from slipway.records.capacity import show_range, show_span, step_row
 from slipway.stages.forecast import plan_without_platform
 from slipway.units import GIB, show_seconds
 
@@ -37,12 +37,13 @@ def with_costs(page: str) -> str:
 
 def _cost_lines() -> Iterator[str]:
     plan = plan_without_platform(load_profile("glm51"))
-    yield "| stage | holds the GPUs for | cost |"
+    yield "| stage | lasts | cost |"
     yield "|---|---|---|"
     for step in plan.steps:
-        *_, held, cost = step_row(step)
-        yield f"| {step.stage} | {held or 'not at all'} | {cost} |"
-    yield f"| all | | {show_range(plan.cost_least_usd, plan.cost_usd)} |"
+        *_, lasts, cost = step_row(step)
+        yield f"| {step.stage} | {lasts} | {cost} |"
+    whole = show_span(plan.lasts_least_s, plan.lasts_most_s)
+    yield f"| all | {whole} | {show_range(plan.cost_least_usd, plan.cost_usd)} |"
 
 
 def _memory_lines() -> Iterator[str]:

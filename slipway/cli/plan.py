@@ -16,7 +16,6 @@ from slipway.preflight.plan import Finding, Plan, Severity, errors_among
 from slipway.profile import Profile, load_profile
 from slipway.records import capacity as shown
 from slipway.stages.forecast import plan_without_platform
-from slipway.stages.surroundings import hub_endpoint, open_platform
 
 _COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.NOTE: "blue"}
 
@@ -48,14 +47,11 @@ def show_plan(profile: Profile, *, as_json: bool) -> Plan:
 
 def _make(profile: Profile) -> Plan:
     """The plan; one in which nothing is known to be there where platform or Hub cannot be seen from here."""
+    planning = import_module("slipway.stages.planning")  # the Hub's client takes half a second
     try:
-        platform = open_platform(profile.platform)
-        planning = import_module("slipway.stages.planning")  # the Hub's client takes half a second
-        with hub_endpoint(profile) as hub:
-            made, _ = planning.make_plan(profile, platform, planning.resolve(profile, platform, hub))
+        return Plan.model_validate(planning.plan_of(profile))
     except SlipwayError as error:
         return plan_without_platform(profile, error)
-    return Plan.model_validate(made)
 
 
 def _print(profile: Profile, made: Plan, *, as_json: bool) -> None:
@@ -65,8 +61,11 @@ def _print(profile: Profile, made: Plan, *, as_json: bool) -> None:
     rows = [shown.step_row(step) for step in made.steps]
     table(*shown.STEP_COLUMNS, rows=rows, title=f"{profile.name}: {profile.description}")
     out.print(
+        f"lasts {shown.show_span(made.lasts_least_s, made.lasts_most_s) or 'as long as it takes'}; "
         f"cost {shown.show_range(made.cost_least_usd, made.cost_usd)}; now live: {made.live_version or 'nothing'}"
     )
+    if made.image is not None:
+        out.print(f"image {made.image}", soft_wrap=True)
     if made.changes:
         table(*shown.CHANGE_COLUMNS, rows=shown.change_rows(made), title=f"against version {made.live_version}")
     if made.capacity is not None:

@@ -1,26 +1,15 @@
-"""How long a run's stages hold the GPUs: from least to most, from published durations and the capacity plan."""
+"""How long a run's stages last: from least to most, from published durations and the capacity plan."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from slipway.preflight.capacity import Capacity
 from slipway.preflight.model_shape import draft, trunk
+from slipway.preflight.moving import fetching, verifying
+from slipway.preflight.range import NONE, Range
 from slipway.preflight.subject import Subject
 from slipway.profile import Workload
-
-
-@dataclass(frozen=True, slots=True)
-class Range:
-    """Seconds, from least to most."""
-
-    least_s: float
-    most_s: float
-
-    def __add__(self, other: Range) -> Range:
-        return Range(self.least_s + other.least_s, self.most_s + other.most_s)
-
 
 READ_BYTES_PER_S: Final = (3e9, 1e9)
 """Of a Modal volume, best and worst, by Modal's documentation and examples."""
@@ -41,16 +30,9 @@ FIRST_TOKEN: Final = Range(0.3, 1.3)
 """TTFT of 8K prompts on 8 x B200, published: a single stream, and 32."""
 
 
-SYNC_BYTES_PER_S: Final = (1e9, 0.3e9)
-"""From the Hub to a volume: Modal says a few hundred MB/s, 30 to 60 minutes for 350 GB at worst."""
-
-HASH_BYTES_PER_S: Final = (10e9, 1e9)
-"""Reading back: several containers at once, or one at a volume's worst speed."""
-
-
 def starting(subject: Subject) -> Range:
     """From an empty container to the first completed inference."""
-    size_bytes = _weights_bytes(subject)
+    size_bytes = weights_bytes(subject)
     best, worst = READ_BYTES_PER_S
     return Range(size_bytes / best, size_bytes / worst) + BESIDE_LOADING
 
@@ -67,24 +49,23 @@ def holding_gpus(subject: Subject, capacity: Capacity | None) -> Range:
 
 def whole_run(subject: Subject, capacity: Capacity | None) -> Range:
     """A run with nothing in place, from fetching the first byte on."""
-    size_bytes = _weights_bytes(subject)
-    moving = [Range(size_bytes / best, size_bytes / worst) for best, worst in (SYNC_BYTES_PER_S, HASH_BYTES_PER_S)]
-    return sum(moving, start=holding_gpus(subject, capacity))
+    size_bytes, profile = weights_bytes(subject), subject.profile
+    return fetching(profile, size_bytes) + verifying(profile, size_bytes) + holding_gpus(subject, capacity)
 
 
 def gating(subject: Subject, capacity: Capacity | None) -> Range:
     """Every workload that a gate judges, once; nothing is known without a capacity plan."""
     if capacity is None:
-        return Range(0.0, 0.0)
+        return NONE
     used = {gate.workload for gate in subject.profile.gates}
-    total = Range(0.0, 0.0)
+    total = NONE
     for limit in capacity.limits:
         if limit.workload in used:
             total += _measuring(subject.profile.workloads[limit.workload], limit.streams, limit.likely_tpot_s)
     return total
 
 
-def _weights_bytes(subject: Subject) -> float:
+def weights_bytes(subject: Subject) -> float:
     """Size of all weights; 0 where the model's shape is not known."""
     shape = subject.shape
     return sum(part.size_bytes for part in (*trunk(shape), *draft(shape))) if shape else 0.0

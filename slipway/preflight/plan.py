@@ -50,6 +50,8 @@ class Step(BaseModel):
         runs: Whether it has work to do.
         why: The reason, either way.
         size_bytes: Bytes it moves or reads, 0 if none.
+        lasts_least_s: Seconds that it is reckoned to last at least; 0 if nobody can tell.
+        lasts_most_s: Seconds at most.
         least_s: Seconds that it holds the GPUs at least; 0 if none.
         most_s: Seconds at most.
         cost_least_usd: What it is reckoned to cost at least.
@@ -62,6 +64,8 @@ class Step(BaseModel):
     runs: bool
     why: str
     size_bytes: int = 0
+    lasts_least_s: float = 0.0
+    lasts_most_s: float = 0.0
     least_s: float = 0.0
     most_s: float = 0.0
     cost_least_usd: float = 0.0
@@ -76,6 +80,7 @@ class Plan(BaseModel):
         commit: Commit of the weights.
         manifest_digest: Name of the weights.
         kernel_key: Key of the kernel cache.
+        image: Image that the engine runs in, with the digest that the profile or its lock has; None on this host.
         live_version: Version that serves now; None before the first release.
         steps: The stages, in order.
         findings: What preflight has to say.
@@ -89,6 +94,7 @@ class Plan(BaseModel):
     commit: str
     manifest_digest: str
     kernel_key: str
+    image: str | None = None
     live_version: int | None
     steps: tuple[Step, ...]
     findings: tuple[Finding, ...]
@@ -104,6 +110,16 @@ class Plan(BaseModel):
     def cost_least_usd(self) -> float:
         """What the run is reckoned to cost at least."""
         return sum(step.cost_least_usd for step in self.steps)
+
+    @property
+    def lasts_least_s(self) -> float:
+        """How long the run is reckoned to last at least, of the stages of which that can be told."""
+        return sum(step.lasts_least_s for step in self.steps)
+
+    @property
+    def lasts_most_s(self) -> float:
+        """How long at most."""
+        return sum(step.lasts_most_s for step in self.steps)
 
     def step(self, stage: str) -> Step:
         """The planned step of a stage."""

@@ -6,7 +6,7 @@ from slipway.preflight.capacity import Capacity
 from slipway.preflight.plan import Finding, Plan, Step
 from slipway.units import GIB, show_bytes, show_seconds, show_usd
 
-STEP_COLUMNS = ("stage", "", "why", "bytes", "holds GPUs for", "cost")
+STEP_COLUMNS = ("stage", "", "why", "bytes", "lasts", "cost")
 MEMORY_COLUMNS = ("each GPU", "GiB", "share")
 FIT_COLUMNS = ("tokens of a request", "pool holds", "one replica runs", "all replicas", "limited by", "TTFT alone from")
 LIMIT_COLUMNS = ("workload", "streams", "TPOT: physics allows", "likely", "with accept length")
@@ -19,9 +19,14 @@ Rows = list[tuple[str, ...]]
 def step_row(step: Step) -> tuple[str, ...]:
     """One step of a plan."""
     size = show_bytes(step.size_bytes) if step.size_bytes else ""
-    held = f"{show_seconds(step.least_s)} to {show_seconds(step.most_s)}" if step.most_s else ""
+    lasts = show_span(step.lasts_least_s, step.lasts_most_s) + (" on GPUs" if step.most_s else "")
     cost = show_range(step.cost_least_usd, step.cost_usd)
-    return step.stage, "run" if step.runs else "skip", step.why, size, held, cost
+    return step.stage, "run" if step.runs else "skip", step.why, size, lasts, cost
+
+
+def show_span(least_s: float, most_s: float) -> str:
+    """`5m27s to 19m38s`; nothing where nothing is known."""
+    return f"{show_seconds(least_s)} to {show_seconds(most_s)}" if most_s else ""
 
 
 def show_range(least_usd: float, most_usd: float) -> str:

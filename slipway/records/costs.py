@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from slipway.preflight.plan import Step
-from slipway.records.capacity import show_range
+from slipway.records.capacity import show_range, show_span
 from slipway.records.record import ReleaseRecord, StageRecord
 from slipway.units import show_seconds, show_usd
 
@@ -39,7 +39,7 @@ def _whole(priced: list[tuple[Step, StageRecord]]) -> tuple[Step, StageRecord]:
 def _row(step: Step, stage: StageRecord) -> tuple[str, ...]:
     return (
         step.stage,
-        f"{show_seconds(step.least_s)} to {show_seconds(step.most_s)}" if step.most_s else "",
+        show_span(step.least_s, step.most_s),
         show_seconds(stage.held_s),
         show_range(step.cost_least_usd, step.cost_usd),
         show_usd(stage.cost_usd),

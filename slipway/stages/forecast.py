@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from slipway.errors import SlipwayError
 from slipway.preflight.capacity import Capacity, capacity
 from slipway.preflight.findings import examine
-from slipway.preflight.forecast import WARMING_UP, Range, gating, precompiling, starting
+from slipway.preflight.forecast import WARMING_UP, gating, precompiling, starting, weights_bytes
+from slipway.preflight.moving import fetching, verifying
 from slipway.preflight.plan import Finding, Plan, Severity, Step
+from slipway.preflight.range import NONE, Range
 from slipway.preflight.subject import Subject, subject
 from slipway.profile import Profile
-from slipway.stages.names import Stage
+from slipway.stages.names import ON_GPU, Stage
 from slipway.units import HOURS
 
 UNSEEN = "cannot be seen from here, so taken as missing"
@@ -35,14 +37,22 @@ def gpu_seconds(seen: Subject, carried: Capacity | None) -> Mapping[Stage, Range
 def step(
     profile: Profile, stage: Stage, seconds: Mapping[Stage, Range], *, runs: bool, why: str, size_bytes: int = 0
 ) -> Step:
-    """A stage with its forecast; one that is skipped costs nothing."""
-    held = seconds.get(stage, Range(0.0, 0.0)) if runs else Range(0.0, 0.0)
+    """A stage with its forecast; one that is skipped lasts no time and costs nothing.
+
+    What is known of stages on GPUs is of big GPUs: without one it says nothing of how long they last.
+    """
+    lasts = seconds.get(stage, NONE) if runs else NONE
+    held = lasts if stage in ON_GPU else NONE
+    if stage in ON_GPU and profile.hardware.gpu is None:
+        lasts = NONE
     rate_usd = profile.hardware.cost_per_hour_usd / HOURS
     return Step(
         stage=stage,
         runs=runs,
         why=why,
         size_bytes=size_bytes,
+        lasts_least_s=lasts.least_s,
+        lasts_most_s=lasts.most_s,
         least_s=held.least_s if rate_usd else 0.0,
         most_s=held.most_s if rate_usd else 0.0,
         cost_least_usd=held.least_s * rate_usd,
@@ -59,7 +69,9 @@ def plan_without_platform(profile: Profile, unseen: SlipwayError | None = None) 
     """
     seen = subject(profile)
     carried = capacity(seen)
-    seconds = gpu_seconds(seen, carried)
+    size_bytes = int(weights_bytes(seen))
+    moving = {Stage.SYNC: fetching(profile, size_bytes), Stage.VERIFY: verifying(profile, size_bytes)}
+    seconds = {**gpu_seconds(seen, carried), **moving}
     why = UNSEEN if unseen else NOT_ASKED
     return Plan(
         app=profile.app,
@@ -67,7 +79,12 @@ def plan_without_platform(profile: Profile, unseen: SlipwayError | None = None) 
         manifest_digest="",
         kernel_key="",
         live_version=None,
-        steps=tuple(step(profile, stage, seconds, runs=True, why=why) for stage in Stage if stage is not Stage.PLAN),
+        image=profile.engine.image,
+        steps=tuple(
+            step(profile, stage, seconds, runs=True, why=why, size_bytes=size_bytes if stage in moving else 0)
+            for stage in Stage
+            if stage is not Stage.PLAN
+        ),
         findings=(*examine(profile), *([_finding(unseen)] if unseen else [])),
         capacity=carried,
     )

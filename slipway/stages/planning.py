@@ -16,6 +16,7 @@ from slipway.preflight.capacity import capacity
 from slipway.preflight.difference import Change, changes
 from slipway.preflight.findings import examine
 from slipway.preflight.model_shape import ModelShape, read_shape
+from slipway.preflight.moving import fetching, verifying
 from slipway.preflight.plan import Finding, Plan, errors_among
 from slipway.preflight.subject import subject
 from slipway.profile import Profile
@@ -61,9 +62,13 @@ def make_plan(profile: Profile, platform: Platform, manifest: Manifest) -> tuple
     shape = shape_in(weights, manifest)
     seen = subject(profile, shape)
     carried = capacity(seen)
-    seconds = gpu_seconds(seen, carried)
     to_fetch = missing(weights, manifest)
     size_bytes = sum(file.size_bytes for file in to_fetch)
+    seconds = {
+        **gpu_seconds(seen, carried),
+        Stage.SYNC: fetching(profile, size_bytes),
+        Stage.VERIFY: verifying(profile, manifest.total_bytes, len(manifest.files)),
+    }
     cache = look_up(platform.volume(kernel_volume(profile)), key)
     wanted = f"{len(manifest.files)} files of {manifest.commit[:12]}"
     runs = {
@@ -95,6 +100,7 @@ def make_plan(profile: Profile, platform: Platform, manifest: Manifest) -> tuple
         commit=manifest.commit,
         manifest_digest=manifest.digest,
         kernel_key=key.digest,
+        image=profile.engine.image,
         live_version=live.version if live else None,
         steps=steps,
         findings=examine(profile, shape),

@@ -40,7 +40,7 @@ def record(text: str = "because") -> ReleaseRecord:
             kernel_key="k",
             live_version=3,
             steps=(
-                Step(stage="sync weights", runs=True, why=text, size_bytes=1536, most_s=90, cost_usd=1.5),
+                Step(stage="sync weights", runs=True, why=text, size_bytes=1536, lasts_most_s=90, cost_usd=1.5),
                 Step(stage="precompile kernels", runs=False, why=text),
             ),
             findings=(Finding(rule="r", severity=Severity.ERROR, message=text, remedy=text),),
