@@ -9,13 +9,14 @@ from html.parser import HTMLParser
 import pytest
 
 from slipway.gates.verdict import Decision
+from slipway.records.approval import Approval
 from slipway.records.html import render
 from slipway.records.html.stored import page_of, store
 from slipway.records.ledger import Ledger
 from slipway.records.record import Outcome, ReleaseRecord, StageStatus
 from slipway.stages.names import Stage
 from tests.support.measure_samples import seen, taken
-from tests.support.records import EVIDENCE, PROFILE, SAMPLES, began, plan, promoted, stage
+from tests.support.records import AT, EVIDENCE, PROFILE, SAMPLES, began, plan, promoted, stage
 from tests.support.stage_platform import MemoryPlatform
 
 NASTY = "<script>alert(1)</script> \"' & $x_1$ </style></svg> {{ 7 * 7 }} --> ]]>"
@@ -182,6 +183,15 @@ def test_accuracy_pairs_are_drawn_where_there_is_a_baseline() -> None:
     evidence = seen(samples, baseline={"arithmetic": {"releases": ("a",), "right": right}})
     assert "117 right and 0 wrong in both" in Page(render(promoted(), evidence)).text
     assert "no answers of an earlier release" in Page(render(promoted(), EVIDENCE)).text
+
+
+def test_who_decided_is_told_with_their_reason() -> None:
+    given = {"reasons": ["accuracy.drop is undecided"], "asked_at": AT, "deadline_s": 600.0}
+    asked = Approval(**given, decided_at=AT + timedelta(seconds=90), choice="approve", decided_by="Ada", comment=NASTY)
+    text = Page(render(promoted(approvals=[Approval(**given), asked]))).text
+    assert f"accuracy.drop is undecided approve Ada 1m30s {NASTY}" in text
+    assert "nobody decided" in text
+    assert "Who decided" not in render(promoted())
 
 
 @pytest.mark.parametrize("outcome", Outcome)

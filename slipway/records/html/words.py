@@ -59,6 +59,22 @@ def why(record: ReleaseRecord) -> Iterator[str]:
             yield f"{finding.rule} was found and is accepted until {waiver.expires}: {waiver.reason}"
 
 
+def approvals(record: ReleaseRecord) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Each question that was put to a person, and what they made of it."""
+    rows = [
+        (
+            f"{asked.asked_at:%Y-%m-%d %H:%M} UTC",
+            "; ".join(asked.reasons),
+            asked.choice.value if asked.choice else "nobody decided",
+            asked.decided_by,
+            show_seconds(asked.waited_s) if asked.decided_at else "",
+            asked.comment,
+        )
+        for asked in record.approvals
+    ]
+    return ("asked", "because", "decision", "by", "after", "why"), rows
+
+
 def _counted(record: ReleaseRecord) -> str:
     words = [f"{count} {decision.value}" for decision in Decision if (count := _count(record, decision))]
     advisory = sum(v.level is Level.ADVISORY and v.decision is not Decision.PASS for v in record.verdicts)
