@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from slipway.cli.output import friendly_errors, out, print_json, say, table
-from slipway.platforms.port import Progress
+from slipway.errors import Misconfigured
+from slipway.platforms.port import Progress, ProgressSink
 from slipway.profile import load_profile
 from slipway.stages import revisions, weights
+from slipway.stages.directory import directory_work
 from slipway.stages.planning import resolve, weights_volume
 from slipway.stages.surroundings import hub_endpoint, open_platform
 from slipway.units import HOURS, show_bytes
@@ -20,6 +23,12 @@ from slipway.units import HOURS, show_bytes
 app = typer.Typer(help="Weights on a platform's volume: fetched, verified, mended.", no_args_is_help=True)
 
 ProfileArgument = Annotated[str, typer.Argument(help="Whose weights, by name or path.")]
+WantedArgument = Annotated[
+    str, typer.Argument(metavar="PROFILE", help="Whose weights, by name or path; with --directory: REPO@COMMIT.")
+]
+DirectoryOption = Annotated[
+    Path | None, typer.Option("--directory", help="Hold the files in this directory; no profile, no platform.")
+]
 RevisionOption = Annotated[str | None, typer.Option(help="Commit of the weights instead of the profile's.")]
 PlatformOption = Annotated[str | None, typer.Option("--platform", help="Whose volume; the profile's own by default.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="As JSON.")]
@@ -35,7 +44,7 @@ class Tier(StrEnum):
     FULL = "full"
 
 
-TIERS: dict[Tier, Callable[[weights.WeightsWork], dict[str, Any]]] = {
+TIERS: dict[Tier, Callable[[weights.Work], dict[str, Any]]] = {
     Tier.QUICK: weights.look_quickly,
     Tier.SAMPLED: weights.look_at_samples,
     Tier.FULL: weights.hash_all,
@@ -44,13 +53,14 @@ TIERS: dict[Tier, Callable[[weights.WeightsWork], dict[str, Any]]] = {
 
 @app.command()
 def sync(
-    profile: ProfileArgument,
+    profile: WantedArgument,
+    directory: DirectoryOption = None,
     revision: RevisionOption = None,
     platform: PlatformOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Fetch the files that are missing; run again, it goes on where it ended."""
-    with _work(profile, revision, platform, as_json=as_json) as work:
+    with _work(profile, directory, revision, platform, as_json=as_json) as work:
         done = weights.fetch(work)
     _conclude(
         done, f"{done['files_fetched']} files fetched, {done['files_kept']} kept; `verify` proves them", as_json=as_json
@@ -59,32 +69,34 @@ def sync(
 
 @app.command()
 def verify(
-    profile: ProfileArgument,
+    profile: WantedArgument,
     tier: Annotated[
         Tier,
         typer.Option(
             help="quick: sizes, headers, index, config. sampled: and some bytes. full: every byte, then READY."
         ),
     ] = Tier.FULL,
+    directory: DirectoryOption = None,
     revision: RevisionOption = None,
     platform: PlatformOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Compare what the volume holds with what the Hub published. Ends with 3 if it differs."""
-    with _work(profile, revision, platform, as_json=as_json) as work:
+    with _work(profile, directory, revision, platform, as_json=as_json) as work:
         done = TIERS[tier](work)
     _conclude(done, f"{done['files']} files are as published ({tier})", as_json=as_json)
 
 
 @app.command()
 def repair(
-    profile: ProfileArgument,
+    profile: WantedArgument,
+    directory: DirectoryOption = None,
     revision: RevisionOption = None,
     platform: PlatformOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Hash every file, fetch again over plain HTTP what is wrong, hash again."""
-    with _work(profile, revision, platform, as_json=as_json) as work:
+    with _work(profile, directory, revision, platform, as_json=as_json) as work:
         done = weights.prove(work)
     repaired = ", ".join(done["repaired"]) or "nothing"
     _conclude(done, f"{done['files']} files are as published; repaired: {repaired}", as_json=as_json)
@@ -134,20 +146,40 @@ def prune(
 
 
 @contextmanager
-def _work(profile: str, revision: str | None, platform: str | None, *, as_json: bool) -> Iterator[weights.WeightsWork]:
-    """The weights of a profile, with their revision held: one writer at a time."""
-    with friendly_errors(as_json=as_json):
-        chosen = load_profile(profile, revision=revision)
-        there = open_platform(platform or chosen.platform)
-        with hub_endpoint(chosen) as hub, out.status("asking the Hub") as status:
+def _work(
+    wanted: str, directory: Path | None, revision: str | None, platform: str | None, *, as_json: bool
+) -> Iterator[weights.Work]:
+    """The weights of a profile, or those that a directory shall hold, held by one writer at a time."""
+    with friendly_errors(as_json=as_json), out.status("asking the Hub") as status:
 
-            def tell(progress: Progress) -> None:
-                if not as_json:
-                    status.update(_line(progress))
+        def tell(progress: Progress) -> None:
+            if not as_json:
+                status.update(_line(progress))
 
-            work = weights.WeightsWork(there, chosen, resolve(chosen, there, hub), hub, TIMEOUT_S, tell)
-            with work.writing():
-                yield work
+        if directory is None:
+            found = _of_profile(wanted, revision, platform, tell)
+        else:
+            found = _of_directory(wanted, directory, revision or platform, tell)
+        with found as work, work.writing():
+            yield work
+
+
+@contextmanager
+def _of_profile(name: str, revision: str | None, platform: str | None, tell: ProgressSink) -> Iterator[weights.Work]:
+    chosen = load_profile(name, revision=revision)
+    there = open_platform(platform or chosen.platform)
+    with hub_endpoint(chosen) as hub:
+        yield weights.WeightsWork(there, chosen, resolve(chosen, there, hub), hub, TIMEOUT_S, tell)
+
+
+@contextmanager
+def _of_directory(wanted: str, directory: Path, of_profiles: str | None, tell: ProgressSink) -> Iterator[weights.Work]:
+    if of_profiles:
+        raise Misconfigured(
+            "--revision and --platform are of profiles, and --directory does without one.",
+            remedy="Name the weights as REPO@COMMIT, and leave them out.",
+        )
+    yield directory_work(wanted, directory, tell)
 
 
 def _line(progress: Progress) -> str:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from slipway.errors import Corrupt
 from slipway.platforms.port import Job, Mount, Platform, Progress, ProgressSink
 from slipway.profile import Profile
+from slipway.profile.models import WeightsSpec
 from slipway.stages.datasets import sync_datasets
 from slipway.stages.exclusive import holding
 from slipway.stages.machines import helper
@@ -22,6 +23,31 @@ from slipway.stages.side_by_side import run_side_by_side
 from slipway.units import show_bytes
 from slipway.weights.manifest import Manifest
 from slipway.weights.verify import parts
+
+
+class Work(Protocol):
+    """Some weights and where they are wanted: what the functions below need to know of it."""
+
+    @property
+    def manifest(self) -> Manifest:
+        """Which files."""
+
+    @property
+    def spec(self) -> WeightsSpec:
+        """How they are fetched and read."""
+
+    @property
+    def source(self) -> dict[str, object]:
+        """The Hub, as arguments of jobs that ask it for files."""
+
+    def writing(self) -> AbstractContextManager[None]:
+        """Hold them, for there is one writer; raises `Busy` when another process writes them."""
+
+    def run(self, function: str, **arguments: Any) -> Any:
+        """Run a job of `slipway.weights`, `module:name`, to its end."""
+
+    def run_all(self, function: str, each: Sequence[Mapping[str, Any]]) -> list[Any]:
+        """Run a job with each of several arguments; the results in their order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +89,22 @@ class WeightsWork:
         job = self.platform.start_job(self.job(function, **arguments))
         return job.wait(timeout_s=self.timeout_s, progress=self.progress)
 
+    def run_all(self, function: str, each: Sequence[Mapping[str, Any]]) -> list[Any]:
+        """Run a job for each of several arguments, side by side; one that is lost goes on where it ended."""
+        note = f"{len(self.manifest.files)} files in {len(each)} jobs"
+        return run_side_by_side(
+            self.platform,
+            [self.job(function, **arguments) for arguments in each],
+            timeout_s=self.timeout_s,
+            whole=Progress(0, self.manifest.total_bytes, "bytes", note),
+            progress=self.progress,
+        )
+
+    @property
+    def spec(self) -> WeightsSpec:
+        """How the profile has them fetched and read."""
+        return self.profile.weights
+
     @property
     def source(self) -> dict[str, object]:
         """The Hub, as arguments of jobs that ask it for files."""
@@ -89,28 +131,28 @@ def weights_job(profile: Profile, function: str, arguments: Mapping[str, Any]) -
     )
 
 
-def fetch(work: WeightsWork) -> dict[str, Any]:
+def fetch(work: Work) -> dict[str, Any]:
     """Fetch the files that are missing; a `SyncResult` as JSON."""
-    spec = work.profile.weights
+    spec = work.spec
     return dict(work.run("sync:sync", **work.source, max_workers=spec.fetch_workers, stall_s=spec.stall_timeout_s))
 
 
-def mend(work: WeightsWork) -> dict[str, Any]:
+def mend(work: Work) -> dict[str, Any]:
     """Fetch what is wrong or missing over plain HTTP, and hash it; a `RepairResult` as JSON."""
-    return dict(work.run("repair:repair", **work.source, stall_s=work.profile.weights.stall_timeout_s))
+    return dict(work.run("repair:repair", **work.source, stall_s=work.spec.stall_timeout_s))
 
 
-def look_quickly(work: WeightsWork) -> dict[str, Any]:
+def look_quickly(work: Work) -> dict[str, Any]:
     """Check sizes and structure; a `TierResult` as JSON."""
     return dict(work.run("tiers:quick"))
 
 
-def look_at_samples(work: WeightsWork) -> dict[str, Any]:
+def look_at_samples(work: Work) -> dict[str, Any]:
     """Check structure, some digests, and ranges against the Hub; a `TierResult` as JSON."""
     return dict(work.run("tiers:sampled", **work.source, seed=secrets.randbits(32)))
 
 
-def prove(work: WeightsWork) -> dict[str, Any]:
+def prove(work: Work) -> dict[str, Any]:
     """Hash every file from fresh processes, repairing once what is wrong, then mark the weights ready.
 
     Returns:
@@ -128,31 +170,19 @@ def prove(work: WeightsWork) -> dict[str, Any]:
     return {**hash_all(work), "repaired": repaired}
 
 
-def hash_all(work: WeightsWork) -> dict[str, Any]:
+def hash_all(work: Work) -> dict[str, Any]:
     """Hash every file, on as many workers as the profile says; number of `files`, and `bytes_hashed`.
 
     Raises:
         Corrupt: If anything is wrong; what it is was put into quarantine.
     """
-    workers = work.profile.weights.verify_workers
+    workers = work.spec.verify_workers
     if workers == 1:
         return dict(work.run("verify:verify"))
-    verdicts = _hash_side_by_side(work, parts(work.manifest, workers))
+    shares = parts(work.manifest, workers)
+    found = work.run_all("verify:verify_part", [{"paths": paths, "part": n} for n, paths in enumerate(shares)])
+    verdicts = [verdict for verdicts in found for verdict in verdicts]
     return {"files": work.run("verify:conclude", verdicts=verdicts), "bytes_hashed": work.manifest.total_bytes}
-
-
-def _hash_side_by_side(work: WeightsWork, shares: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
-    """The verdicts of all parts, each from a job of its own, which goes on where a lost one ended."""
-    jobs = [work.job("verify:verify_part", paths=paths, part=number) for number, paths in enumerate(shares)]
-    note = f"hashing {len(work.manifest.files)} files in {len(jobs)} jobs"
-    found = run_side_by_side(
-        work.platform,
-        jobs,
-        timeout_s=work.timeout_s,
-        whole=Progress(0, work.manifest.total_bytes, "bytes", note),
-        progress=work.progress,
-    )
-    return [verdict for verdicts in found for verdict in verdicts]
 
 
 def _work_of(run: Run, progress: ProgressSink) -> WeightsWork:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import errno
 import functools
-import shutil
 from collections.abc import Callable
 from typing import Concatenate, Final, ParamSpec, TypeVar
 
 from slipway.errors import Misconfigured
 from slipway.platforms.port import JobContext
-from slipway.units import show_bytes
-from slipway.weights import layout
 
 DISK_ERRORS: Final = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
@@ -34,9 +31,8 @@ def disk_trouble_told(job: Job[Arguments, Result]) -> Job[Arguments, Result]:
             return job(context, *args, **kwargs)
         except OSError as error:
             if error.errno in _FULL:
-                free = show_bytes(shutil.disk_usage(context.mounts[layout.MOUNT].path).free)
                 raise Misconfigured(
-                    f"The weights volume is full: {free} are free.",
+                    "The weights volume is full.",
                     remedy="Make room, or use a larger volume; what is whole was kept.",
                 ) from error
             if error.errno in DISK_ERRORS:

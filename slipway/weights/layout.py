@@ -27,6 +27,10 @@ SEALED = 0o444
 READY_FILE = f"{RESERVED}/ready.json"
 
 
+CLIENTS = ".cache/huggingface"
+"""Where the Hub's client notes what it has fetched to a directory; `hf download --local-dir` leaves it there."""
+
+
 def model_path(manifest: Manifest) -> str:
     """The model's directory, relative to the volume."""
     return f"{MODELS}/{manifest.repo.replace('/', '--')}/{manifest.commit}"
@@ -55,11 +59,11 @@ def incoming_dir(model_dir: Path) -> Path:
 
 
 def sizes_on_disk(model_dir: Path) -> dict[str, int]:
-    """Size by path of everything but Slipway's own; -1 for what is no regular file, as a symlink."""
+    """Size by path of all but Slipway's and the Hub client's own; -1 for what is no regular file, as a symlink."""
     sizes = {}
+    passed_over = {model_dir / RESERVED, model_dir / CLIENTS}
     for folder, subfolders, names in os.walk(model_dir):
-        if Path(folder) == model_dir and RESERVED in subfolders:
-            subfolders.remove(RESERVED)
+        subfolders[:] = [name for name in subfolders if Path(folder, name) not in passed_over]
         links = [name for name in subfolders if Path(folder, name).is_symlink()]
         for path in (Path(folder, name) for name in [*names, *links]):
             status = path.lstat()
