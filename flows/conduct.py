@@ -52,7 +52,7 @@ def clean_up(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None
     """
     given = flow_run.parameters
     profile = chosen_profile(given.get("profile", ""), given.get("profile_file", ""))
-    platform = open_platform(profile.platform)
+    platform = open_platform(profile.platform, profile)
     try:
         with holding(platform, profile.app, HOLD_FOR_CLEAN_UP):
             closed = clear_after_dead_runs(platform, Ledger(platform), profile.app)

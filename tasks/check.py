@@ -19,7 +19,7 @@ def gate_live(profile: Profile) -> CheckRecord:
     from slipway.records.plots import data_url, latency_svg  # noqa: PLC0415 - matplotlib takes a second, and only here
 
     bar = ProgressBar("gate-live-progress")
-    check, evidence = checks.gate_live(open_platform(profile.platform), profile, progress=bar.show)
+    check, evidence = checks.gate_live(open_platform(profile.platform, profile), profile, progress=bar.show)
     artifacts.markdown("gate-live", f"{check.reason}\n\n{verdict_table(check.verdicts)}", check.release_id)
     picture = data_url(latency_svg(profile, evidence.samples))
     artifacts.image("latency-live", picture, "TTFT and TPOT of what serves")
@@ -30,7 +30,7 @@ def gate_live(profile: Profile) -> CheckRecord:
 def watch(profile: Profile) -> CheckRecord:
     """Ask what serves for a while; the release before serves again if it goes wrong."""
     bar = ProgressBar("watch-progress")
-    check = watches.watch(open_platform(profile.platform), profile, progress=bar.show)
+    check = watches.watch(open_platform(profile.platform, profile), profile, progress=bar.show)
     text = (
         f"**{check.condition.value.replace('_', ' ')}**: {check.reason}\n\n"
         f"Version {check.version} ({check.release_id}): {check.failed} of {check.requests} requests failed."

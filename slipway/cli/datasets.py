@@ -28,7 +28,7 @@ def sync(profile: ProfileArgument, platform: PlatformOption = None, as_json: Jso
         chosen = load_profile(profile)
         with out.status("fetching datasets") as status:
             done = sync_datasets(
-                open_platform(platform or chosen.platform),
+                open_platform(platform or chosen.platform, chosen),
                 chosen,
                 progress=lambda p: None if as_json else status.update(f"{p.note}: {p.done:g} of {p.total:g}"),
             )
@@ -44,7 +44,7 @@ def show(profile: ProfileArgument, platform: PlatformOption = None, as_json: Jso
     with friendly_errors(as_json=as_json):
         chosen = load_profile(profile)
         files = datasets_of(chosen)
-        volume = open_platform(platform or chosen.platform).volume(DATASETS_VOLUME)
+        volume = open_platform(platform or chosen.platform, chosen).volume(DATASETS_VOLUME)
         absent = missing(volume, files.values()) if files else ()
     if as_json:
         print_json([{"workload": n, **f.model_dump(mode="json"), "there": f not in absent} for n, f in files.items()])

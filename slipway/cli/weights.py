@@ -107,7 +107,7 @@ def show(profile: ProfileArgument, platform: PlatformOption = None, as_json: Jso
     """Show the revisions that lie in the volume; nothing is asked of the Hub."""
     with friendly_errors(as_json=as_json):
         chosen = load_profile(profile)
-        there = revisions.revisions(open_platform(platform or chosen.platform).volume(weights_volume(chosen)))
+        there = revisions.revisions(open_platform(platform or chosen.platform, chosen).volume(weights_volume(chosen)))
     if as_json:
         print_json([_as_json(one) for one in there])
         return
@@ -136,7 +136,7 @@ def prune(
     """Remove old revisions, never one that serves, that a rollback would serve, or that the profile names."""
     with friendly_errors(as_json=as_json):
         chosen = load_profile(profile)
-        gone = revisions.prune(open_platform(platform or chosen.platform), chosen, keep=keep)
+        gone = revisions.prune(open_platform(platform or chosen.platform, chosen), chosen, keep=keep)
     freed = sum(one.size_bytes for one in gone)
     _conclude(
         {"removed": [one.commit for one in gone], "bytes": freed},
@@ -167,7 +167,7 @@ def _work(
 @contextmanager
 def _of_profile(name: str, revision: str | None, platform: str | None, tell: ProgressSink) -> Iterator[weights.Work]:
     chosen = load_profile(name, revision=revision)
-    there = open_platform(platform or chosen.platform)
+    there = open_platform(platform or chosen.platform, chosen)
     with hub_endpoint(chosen) as hub:
         yield weights.WeightsWork(there, chosen, resolve(chosen, there, hub), hub, TIMEOUT_S, tell)
 

@@ -5,45 +5,45 @@ from __future__ import annotations
 from slipway.engine.client import complete_once
 from slipway.engine.command import render
 from slipway.errors import Crashed
+from slipway.kernels.key import KernelKey
 from slipway.measure import warmup
 from slipway.platforms.port import Deployment, Mount, Progress, ServerSpec, ServerStatus
+from slipway.profile import Profile
 from slipway.stages.machines import replicas, serving
 from slipway.stages.names import Stage
 from slipway.stages.planning import kernel_volume, weights_volume
 from slipway.stages.run import Run, StageLog, deployment_of
 from slipway.units import show_seconds
 from slipway.weights.layout import model_path
+from slipway.weights.manifest import Manifest
 
 
-def server_spec(run: Run) -> ServerSpec:
-    """How this release is served: the supervisor, and under it the engine."""
-    profile = run.profile
-    model = f"${{weights}}/{model_path(run.manifest)}"
-    engine = render(
-        profile,
-        model_dir=model,
-        kernel_dir=f"${{kernels}}/{run.kernel_key.digest}",
-        release_id=run.release_id,
-    )
+def server_spec(profile: Profile, manifest: Manifest, key: KernelKey, release_id: str) -> ServerSpec:
+    """How a release is served: the supervisor, and under it the engine.
+
+    Args:
+        profile: What is meant.
+        manifest: The weights.
+        key: The kernels.
+        release_id: What the server must answer with.
+    """
+    model = f"${{weights}}/{model_path(manifest)}"
+    engine = render(profile, model_dir=model, kernel_dir=f"${{kernels}}/{key.digest}", release_id=release_id)
     supervisor = (
         *("${python}", "-m", "slipway.engine.supervisor"),
-        *("--release-id", run.release_id),
+        *("--release-id", release_id),
         *("--model-dir", model),
-        *("--manifest-digest", run.manifest.digest),
+        *("--manifest-digest", manifest.digest),
         *("--port", "${port}"),
         *("--status-file", "${status}"),
         *("--health-timeout-s", f"{profile.scaling.startup_timeout_s:g}"),
         *("--stop-grace-s", f"{profile.scaling.stop_grace_s:g}"),
         *("--hang-after-s", f"{profile.engine.watchdog_timeout_s:g}"),
         *("--api-key-env", profile.api_key_secret),
-        *(
-            ("--kernels", "${kernels}", "--kernel-key", run.kernel_key.digest)
-            if profile.engine.kind == "sglang"
-            else ()
-        ),
+        *(("--kernels", "${kernels}", "--kernel-key", key.digest) if profile.engine.kind == "sglang" else ()),
     )
     return ServerSpec(
-        release_id=run.release_id,
+        release_id=release_id,
         argv=(*supervisor, "--", *engine.argv),
         env=engine.env,
         mounts=(Mount("weights", weights_volume(profile)), Mount("kernels", kernel_volume(profile))),
@@ -57,7 +57,7 @@ def server_spec(run: Run) -> ServerSpec:
 def deploy_candidate(run: Run) -> Deployment:
     """The stage: start the candidate and wait until it has completed an inference as the right release."""
     with run.stage(Stage.DEPLOY) as stage:
-        spec = server_spec(run)
+        spec = server_spec(run.profile, run.manifest, run.kernel_key, run.release_id)
         run.record.argv = list(spec.argv)
         timeout_s = min(run.profile.scaling.startup_timeout_s, run.remaining_s())
         stood_in = _make_room(run)

@@ -158,7 +158,7 @@ class Run:
             entry.message = reason.message if isinstance(reason, SlipwayError) else repr(reason)
             self._close(log, StageStatus.FAILED, "failed")
             if reason is not error:
-                raise reason from error
+                                raise
             raise
         if log.skipped:
             self._close(log, StageStatus.SKIPPED, "skipped")
@@ -229,7 +229,7 @@ def open_run(profile: Profile) -> Iterator[Run]:
         Busy: If another run holds the app, also after waiting where the profile says so.
         Misconfigured: If the platform is not there.
     """
-    platform = open_platform(profile.platform)
+    platform = open_platform(profile.platform, profile)
     with holding(platform, profile.app, profile.exclusive), hub_endpoint(profile) as hub:
         run = Run(profile, platform, hub)
         clear_after_dead_runs(platform, run.ledger, profile.app)

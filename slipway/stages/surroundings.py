@@ -22,18 +22,38 @@ def home() -> Path:
     return Path(os.environ.get("SLIPWAY_HOME") or Path.home() / ".slipway").resolve()
 
 
-def open_platform(kind: str) -> Platform:
+def open_platform(kind: str, profile: Profile | None = None) -> Platform:
     """The platform of that kind.
+
+    Args:
+        kind: As profiles name it.
+        profile: Whose jobs will be started there, where that is known.
 
     Raises:
         Misconfigured: If this version of Slipway has none.
     """
     if kind == "local":
         return LocalPlatform(home() / "local")
-    raise Misconfigured(
-        f"Platform {kind!r} is not part of this version of Slipway.",
-        remedy="Use a profile with `platform: local`; `slipway plan` works for every profile.",
-    )
+    if kind == "modal":
+        return _open_modal(profile)
+    raise Misconfigured(f"There is no platform {kind!r}.", remedy="Use `local` or `modal`.")
+
+
+def _open_modal(profile: Profile | None) -> Platform:
+    # Its client takes most of a second, which releases on this machine need not wait for.
+    from slipway.platforms.modal.platform import ModalPlatform  # noqa: PLC0415
+    from slipway.stages.jobs import job_kinds  # noqa: PLC0415
+
+    if profile is None:
+        return ModalPlatform(home() / "modal")
+    platform = ModalPlatform(home() / "modal", jobs=jobs_app_name(profile))
+    platform.foresee(job_kinds(platform, profile))
+    return platform
+
+
+def jobs_app_name(profile: Profile) -> str:
+    """Name of the app of a profile's jobs, where jobs are functions of an app."""
+    return f"{profile.app}-jobs"
 
 
 @contextmanager

@@ -81,7 +81,7 @@ def test_build_is_ordered_with_the_serving_command_line(platform: Jobs) -> None:
     assert job.function == "slipway.kernels.build:build"
     assert [(mount.name, mount.read_only) for mount in job.mounts] == [("weights", True), ("kernels", False)]
     order = Order.model_validate(job.arguments["order"])
-    serving = server_spec(run).argv
+    serving = server_spec(run.profile, run.manifest, run.kernel_key, run.release_id).argv
     assert order.argv == [word.replace("${port}", PORT) for word in serving[serving.index("--") + 1 :]]
     assert not any("api-key" in word for word in order.argv)
     assert (order.gpu, order.tp_size, order.concurrency) == ("B200", 8, 48)
@@ -94,7 +94,7 @@ def test_build_is_ordered_with_the_serving_command_line(platform: Jobs) -> None:
 
 def test_server_is_given_the_key_of_its_cache(platform: Jobs) -> None:
     run = a_run(platform)
-    argv = server_spec(run).argv
+    argv = server_spec(run.profile, run.manifest, run.kernel_key, run.release_id).argv
     at = argv.index("--kernels")
     assert argv[at : at + 4] == ("--kernels", "${kernels}", "--kernel-key", run.kernel_key.digest)
     assert at < argv.index("--")

@@ -102,5 +102,5 @@ def test_release_ids_sort_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_platform_that_is_not_there() -> None:
-    with pytest.raises(Misconfigured, match="'modal'"):
-        open_platform("modal")
+    with pytest.raises(Misconfigured, match="'elsewhere'"):
+        open_platform("elsewhere")

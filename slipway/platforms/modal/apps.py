@@ -1,12 +1,9 @@
-"""Apps at Modal: put there, looked at, stopped. What the client printed meanwhile is kept."""
+"""Apps at Modal: put there, looked at, stopped."""
 
 from __future__ import annotations
 
 import contextlib
-import io
-import threading
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,8 +14,6 @@ from slipway.errors import Misconfigured
 from slipway.platforms.modal.errors import translated
 
 TOLD_LINES: Final = 30
-_printing = threading.Lock()
-"""The client prints where the whole process prints, so one deployment at a time is listened to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +29,7 @@ class Deployed:
     version: int
 
 
-def put(app: modal.App, name: str, *, tag: str) -> tuple[Deployed, str]:
+def put(app: modal.App, name: str, *, tag: str) -> Deployed:
     """Deploy an app; old containers serve until new ones are up.
 
     Args:
@@ -43,12 +38,12 @@ def put(app: modal.App, name: str, *, tag: str) -> tuple[Deployed, str]:
         tag: Shown in Modal's history.
 
     Returns:
-        Its version, and what the client printed: the progress of the deployment and of images that were built.
+        Its version.
 
     Raises:
         Misconfigured: If an image cannot be built, with the last lines of its log.
     """
-    with translated(f"deploying {name}"), _listening() as printed:
+    with translated(f"deploying {name}"):
         try:
             app.deploy(name=name, tag=tag)
         except modal.exception.ImageBuildError as error:
@@ -56,14 +51,7 @@ def put(app: modal.App, name: str, *, tag: str) -> tuple[Deployed, str]:
     deployed = look(name)
     if deployed is None:
         raise Misconfigured(f"{name} was deployed and is gone.", remedy="Find out who stopped it, then run again.")
-    return deployed, printed.getvalue()
-
-
-@contextlib.contextmanager
-def _listening() -> Iterator[io.StringIO]:
-    printed = io.StringIO()
-    with _printing, contextlib.redirect_stdout(printed), modal.enable_output():
-        yield printed
+    return deployed
 
 
 def _unbuilt(name: str, error: modal.exception.ImageBuildError) -> Misconfigured:

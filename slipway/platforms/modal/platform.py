@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import modal
@@ -31,7 +31,6 @@ class ModalPlatform:
     Args:
         root: Directory of what is kept on this machine: the values of secrets that were made here.
         jobs: Name of the app of jobs.
-        places: Where its jobs run, as far as that is known before; others are added as they come.
         sources: Packages that containers import.
     """
 
@@ -42,11 +41,10 @@ class ModalPlatform:
         root: Path,
         *,
         jobs: str = "slipway-jobs",
-        places: Sequence[Place] = (),
         sources: tuple[str, ...] = SOURCES,
     ) -> None:
         self._jobs = jobs
-        self._places = list(places)
+        self._places: list[Place] = []
         self._sources = sources
         self._secrets = Secrets(root / "secrets")
         self._candidates = Candidates(sources)
@@ -70,6 +68,10 @@ class ModalPlatform:
                 yield
             finally:
                 del self._leases[app]
+
+    def foresee(self, jobs: Iterable[Job]) -> None:
+        """Have the app of jobs made for these kinds at once; others are added as they come."""
+        self._places.extend(Place.of(job) for job in jobs)
 
     def start_job(self, job: Job) -> ModalJob:
         """Start a job, or pick up the one that does the same work. It outlives this process."""

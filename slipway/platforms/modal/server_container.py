@@ -24,6 +24,7 @@ from slipway.platforms.modal import handles
 from slipway.platforms.placeholders import expand
 from slipway.platforms.port import Phase
 from slipway.platforms.status import read_status
+from slipway.units import utc_now
 
 ORDER: Final = "SLIPWAY_SERVER"
 """Environment variable with what is to be served, as JSON."""
@@ -31,14 +32,12 @@ ORDER: Final = "SLIPWAY_SERVER"
 STOP_MARGIN_S: Final = 5.0
 _POLL_S: Final = 0.1
 _TELLING_ATTEMPTS: Final = 5
+_BEGAN_AT: Final = utc_now().isoformat()
+"""Of this container, for what it costs."""
 
 
 def serve() -> None:
-    """Start the server of this container; returns when it has answered.
-
-    Raises:
-        RuntimeError: When it ended instead.
-    """
+    """Start the server of this container; returns when it has answered, and not at all when it ends before."""
     order = json.loads(os.environ[ORDER])
     status_file = Path(tempfile.mkdtemp(prefix="slipway-")) / "status.json"
     process = _start(order, status_file)
@@ -87,8 +86,9 @@ def _tell_crash(server_id: str, status_file: Path, exit_status: int) -> None:
         _tell(server_id, {"phase": Phase.CRASHED, "detail": detail, "timings_s": {}})
 
 
-def _tell(server_id: str, document: dict[str, Any]) -> None:
+def _tell(server_id: str, status: dict[str, Any]) -> None:
     """Write a phase to the Dict; a crash also where the next container of the same server does not write over it."""
+    document = status | {"began_at": _BEGAN_AT}
     for attempt in range(_TELLING_ATTEMPTS):
         with suppress(Exception):  # whatever the client raises: telling must not end the server
             handles.state().put(phase_key(server_id), document)

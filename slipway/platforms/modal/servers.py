@@ -68,7 +68,7 @@ class Candidates:
                 server_id=candidate_id,
                 sources=self._sources,
             )
-            deployed, _ = apps.put(definition, candidate_id, tag=candidate_id)
+            deployed = apps.put(definition, candidate_id, tag=candidate_id)
             deployment = Deployment(app, candidate_id, spec.release_id, apps.url_of(candidate_id, handles.SERVE))
             self._note(Candidate(deployment, spec))
             with translated(f"writing down {candidate_id}"):
