@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from tests.support.modal_plane.containers import Container
+from tests.support.modal_plane.names import known
 
 if TYPE_CHECKING:
     from tests.support.modal_plane.server import World
@@ -28,6 +29,7 @@ class Control:
             web.get("/control/journal", self.journal),
             web.get("/control/apps", self.apps),
             web.get("/control/logs", self.logs),
+            web.get("/control/file", self.file),
             web.post("/control/settings", self.settings),
         ]
 
@@ -39,7 +41,7 @@ class Control:
         return web.json_response(self.world.faults.listed())
 
     async def clear_faults(self, request: web.Request) -> web.Response:
-        self.world.faults.orders.clear()
+        self.world.faults.clear()
         return web.json_response({})
 
     async def definitions(self, request: web.Request) -> web.Response:
@@ -140,6 +142,15 @@ class Control:
     async def logs(self, request: web.Request) -> web.Response:
         lines = [[line.task_id, line.function_call_id, line.fd, line.data] for line in self.world.logs.lines]
         return web.json_response(lines)
+
+    async def file(self, request: web.Request) -> web.StreamResponse:
+        """A committed file of a volume."""
+        named = self.world.volumes.named
+        volume_id = named.ids.get((known(request.query["environment"]), request.query["volume"]), "")
+        path = named.get(volume_id).inside(request.query["path"]) if volume_id else None
+        if path is None or not path.is_file():
+            return web.Response(status=404)
+        return web.Response(body=path.read_bytes())
 
     async def settings(self, request: web.Request) -> web.Response:
         """Set `patience_s` of web functions, or `exit_grace_s` of containers."""

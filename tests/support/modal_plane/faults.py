@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
 from google.protobuf.message import Message
@@ -30,7 +30,8 @@ STATUSES: Final = {
 """Kinds that answer with an error, and its status. What the client makes of each: `modal._grpc_client`."""
 
 OTHER_KINDS: Final = ("slow", "hang", "drop", "image_build")
-"""`slow` answers after `delay_s`, `hang` never, `drop` cuts the connection, `image_build` fails an image's build."""
+"""`slow` answers after `delay_s`, `hang` when the faults are cleared, `drop` cuts the connection, `image_build`
+fails an image's build."""
 
 NO_ROLLBACK_PLAN: Final = "Rollbacks are not available on your plan. Upgrade to Team or Enterprise."
 
@@ -48,22 +49,26 @@ class Fault:
         kind: A key of `STATUSES`, or one of `OTHER_KINDS`.
         count: How many calls it strikes; a client repeats some calls three times (see `unavailable`).
         after: How many matching calls pass before.
+        by: "client" or "container", when only calls of these count.
         matching: Text that the request must contain as bytes, such as an app's name or an id.
         delay_s: How long `slow` takes.
         reply_lost: The call is done, and only then fails: the client cannot know that it was.
         message: What the error says.
         struck: How often it has struck.
+        cleared: It has been taken back.
     """
 
     rpc: str
     kind: str
     count: int = 1
     after: int = 0
+    by: str = ""
     matching: str = ""
     delay_s: float = 0.0
     reply_lost: bool = False
     message: str = ""
     struck: int = 0
+    cleared: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
         if self.kind not in STATUSES and self.kind not in OTHER_KINDS:
@@ -75,7 +80,7 @@ class Fault:
             case "slow":
                 await asyncio.sleep(self.delay_s)
             case "hang":
-                await asyncio.sleep(24 * 3600)
+                await self.cleared.wait()
             case "drop":
                 await stream.cancel()
                 raise Dropped
@@ -110,12 +115,20 @@ class Faults:
     def add(self, order: dict[str, Any]) -> None:
         self.orders.append(Fault(**order))
 
+    def clear(self) -> None:
+        """Take all orders back; what hangs goes on."""
+        for fault in self.orders:
+            fault.cleared.set()
+        self.orders.clear()
+
     def listed(self) -> list[dict[str, Any]]:
-        return [asdict(fault) for fault in self.orders]
+        names = [known.name for known in fields(Fault) if known.name != "cleared"]
+        return [{name: getattr(fault, name) for name in names} for fault in self.orders]
 
 
 def _meant(fault: Fault, rpc: str, request: Message, *, by_container: bool) -> bool:
     if fault.kind == "image_build":
         return False
     named = fault.rpc == rpc or (fault.rpc == "*" and not by_container)
-    return named and (not fault.matching or fault.matching.encode() in request.SerializeToString())
+    meant_by = not fault.by or (fault.by == "container") == by_container
+    return named and meant_by and (not fault.matching or fault.matching.encode() in request.SerializeToString())

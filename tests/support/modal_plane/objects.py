@@ -120,11 +120,11 @@ class Objects:
     @rpc("ImageGetOrCreate")
     async def image(self, request: api_pb2.ImageGetOrCreateRequest, caller: Caller) -> api_pb2.ImageGetOrCreateResponse:
         image_id = content_id("im", request.image.SerializeToString(deterministic=True))
-        known = image_id in self.images
-        self.images[image_id] = request.image
         fault = self.faults.build_failure()
-        if fault and not known:
-            del self.images[image_id]
+        if fault is None:
+            self.images[image_id] = request.image
+        else:
+            self.images.pop(image_id, None)
             fault.struck += 1
             self.failed_builds[image_id] = fault
             return api_pb2.ImageGetOrCreateResponse(image_id=image_id)

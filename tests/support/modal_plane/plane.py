@@ -86,7 +86,7 @@ class FaultOrders:
         _checked(self.http.post("faults", json={"rpc": rpc, "kind": kind, **order}))
 
     def fail_image_build(self, log: str) -> None:
-        """The next image that was not built before fails, with these lines as its log."""
+        """The next image fails to build, as if it had not been built before; these lines are its log."""
         self.add("ImageGetOrCreate", "image_build", message=log)
 
     def without_rollback(self) -> None:
@@ -130,6 +130,7 @@ class Plane:
             "MODAL_TOKEN_SECRET": TOKEN_SECRET,
             "MODAL_CONFIG_PATH": str(self.root / "no-config.toml"),
             "MODAL_ENVIRONMENT": "main",
+            "MODAL_BUILD_VALIDATION": "ignore",  # somebody may edit the checkout while its tests run
             CONTROL_ENV: self.control_url,
         }
 
@@ -152,15 +153,15 @@ class Plane:
 
     def kill_container(self, task_id: str) -> None:
         """SIGKILL, as by a crash: its inputs fail with "exited unexpectedly", by the function's retry policy."""
-        self._end(task_id, "crashed")
+        self.end(task_id, "crashed")
 
     def lose_container(self, task_id: str) -> None:
         """Its worker is lost: its inputs end as `modal.exception.InternalFailure`."""
-        self._end(task_id, "lost")
+        self.end(task_id, "lost")
 
     def preempt(self, task_id: str, *, grace_s: float = 1.0) -> None:
         """It is interrupted and ended; its inputs run again in another, whatever the retry policy."""
-        self._end(task_id, "preempted", grace_s=grace_s)
+        self.end(task_id, "preempted", grace_s=grace_s)
 
     def calls(self, rpc: str = "") -> list[tuple[float, str, bool, str]]:
         """All calls so far: time, name, whether a container called, status."""
@@ -177,6 +178,11 @@ class Plane:
         """All that containers printed."""
         return "".join(data for task, _, _, data in self._get("logs") if task_id in ("", task))
 
+    def file(self, volume: str, path: str, environment: str = "") -> bytes | None:
+        """The committed bytes of a file, None where there is none."""
+        answer = self.http.get("file", params={"volume": volume, "path": path, "environment": environment})
+        return None if answer.status_code == 404 else _checked(answer).content
+
     def settings(self, **values: float) -> None:
         """`patience_s`: when a waiting request is redirected; `exit_grace_s`: time for exit hooks."""
         _checked(self.http.post("settings", json=values))
@@ -187,7 +193,8 @@ class Plane:
     def _get(self, what: str, **query: str) -> Any:
         return _checked(self.http.get(what, params=query)).json()
 
-    def _end(self, task_id: str, fate: str, grace_s: float | None = None) -> None:
+    def end(self, task_id: str, fate: str, grace_s: float | None = None) -> None:
+        """End a container with one of the fates above: "crashed", "lost", "preempted"."""
         order = {"fate": fate, "grace_s": grace_s}
         _checked(self.http.post(f"containers/{task_id}/end", json=order))
 
