@@ -158,7 +158,7 @@ class Run:
             entry.message = reason.message if isinstance(reason, SlipwayError) else repr(reason)
             self._close(log, StageStatus.FAILED, "failed")
             if reason is not error:
-                                raise
+                raise reason from error
             raise
         if log.skipped:
             self._close(log, StageStatus.SKIPPED, "skipped")
