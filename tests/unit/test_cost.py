@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -131,9 +132,25 @@ def test_the_live_release_is_paid_for_once_where_it_is_the_candidate_itself(cloc
     run = a_run(place)
     with run.stage(Stage.PROMOTE):
         candidate = run.deploy(SPEC)
+        clock.seconds = 36
         run.promote(candidate)
         clock.seconds = 72
     assert costs(run) == {"promote": (72, 1)}
+
+
+def test_a_release_that_is_deployed_anew_is_paid_for_beside_the_candidate(clock: Clock) -> None:
+    place = Place(clock)
+    promote = place.promote
+    place.promote = lambda candidate: promote(replace(candidate, deployment_id="anew"))  # type: ignore[method-assign]
+    run = a_run(place)
+    with run.stage(Stage.PROMOTE):
+        candidate = run.deploy(SPEC)
+        clock.seconds = 36
+        run.promote(candidate)
+        clock.seconds = 54
+        run.stop(candidate)
+        clock.seconds = 72
+    assert costs(run) == {"promote": (54 + 36, 1.25)}
 
 
 def test_a_candidate_that_was_stopped_costs_nothing_more(clock: Clock) -> None:

@@ -106,7 +106,7 @@ def test_on_this_host_an_image_means_nothing_and_a_branch_is_a_warning(place: Pl
     assert "revision-floating" in {finding.rule for finding in examine(place.load())}
     assert place.resolve().exit_code == 0
     assert read_lock(place.path).image is None
-    assert place.load().model.revision == place.commit
+    assert (place.load().model.revision, place.load().model.allow_floating) == (place.commit, False)
     assert place.registry.seen == []
 
 
