@@ -312,6 +312,11 @@ class Apps:
         ENVIRONMENTS.remove(request.name)
         return Empty()
 
+    @rpc("ClientHello")
+    async def hello(self, request: Empty, caller: Caller) -> api_pb2.ClientHelloResponse:
+        """Whether a token is accepted; that is looked at before every call."""
+        return api_pb2.ClientHelloResponse()
+
     @rpc("AppHeartbeat")
     async def heartbeat(self, request: api_pb2.AppHeartbeatRequest, caller: Caller) -> Empty:
         return Empty()
