@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,6 +21,7 @@ from slipway.weights.manifest import RESERVED, Manifest
 from slipway.weights.ready import Ready
 
 _MANIFEST_FILE = f"/{RESERVED}/manifest.json"
+_IN_COMMAND = re.compile(rf"{MODELS}/[^/\s]+/([0-9a-f]{{40}})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,16 +94,18 @@ def _verified_at(volume: Volume, path: str, manifest: Manifest) -> datetime | No
 
 
 def needed(platform: Platform, profile: Profile) -> set[str]:
-    """Commits that must stay: the live release's, that of the release it would be rolled back to, the profile's own."""
-    commits = {profile.model.revision}
+    """Commits that must stay: the live release's, that of the release it would be rolled back to, the profile's own.
+
+    A release's commit is what its record says, and what its command line names: a record may be lost.
+    """
     live = platform.live(profile.app)
-    if live is None:
-        return commits
-    served = {record.release_id: record.commit for record in Ledger(platform).records(profile.app)}
-    commits.add(served.get(live.release_id, ""))
-    if before := version_before(platform, live):
-        commits.add(served.get(before.release_id, ""))
-    return commits
+    serving = [release for release in (live, live and version_before(platform, live)) if release]
+    recorded = {record.release_id: record.commit for record in Ledger(platform).records(profile.app)}
+    return (
+        {profile.model.revision}
+        | {recorded[release.release_id] for release in serving if release.release_id in recorded}
+        | {commit for release in serving for commit in _IN_COMMAND.findall(" ".join(release.spec.argv))}
+    )
 
 
 def to_prune(there: Sequence[Revision], *, keep: int, needed: set[str]) -> list[Revision]:

@@ -5,19 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from slipway.errors import Corrupt
 from slipway.miniature.hub import serve
 from slipway.platforms.local import LocalPlatform
+from slipway.platforms.port import Platform, ServerSpec
 from slipway.profile import load_profile
+from slipway.records.ledger import Ledger
+from slipway.records.record import ReleaseRecord
 from slipway.stages import revisions
 from slipway.stages.planning import resolve, weights_volume
 from slipway.stages.revisions import Revision, needed, to_prune
 from slipway.stages.surroundings import CHECKPOINT_DIR
 from slipway.stages.weights import WeightsWork, fetch, hash_all, look_at_samples, look_quickly, prove
+from slipway.units import utc_now
 from slipway.weights.ready import is_ready
+from tests.support.stage_platform import MemoryPlatform
 
 PROFILE = load_profile("miniature")
 
@@ -107,3 +113,30 @@ def test_what_serves_or_may_serve_again_is_never_pruned() -> None:
     there = [revision(commit) for commit in "abcde"]
     assert to_prune(there, keep=2, needed={"d"}) == [there[2], there[4]]
     assert to_prune(there, keep=9, needed=set()) == []
+
+
+def released(platform: MemoryPlatform, name: str, commit: str, *, recorded: bool = True, argv: str = "") -> None:
+    release_id = f"{PROFILE.app}.{name}"
+    deployment = platform.deploy(PROFILE.app, ServerSpec(release_id=release_id, argv=(), env={}, mounts=()))
+    release = platform.promote(deployment)
+    platform.releases[-1] = replace(release, spec=replace(release.spec, argv=("--model-dir", argv)))
+    if recorded:
+        record = ReleaseRecord(
+            release_id=release_id, app=PROFILE.app, started_at=utc_now(), profile={}, commit=commit, outcome="promoted"
+        )
+        Ledger(cast("Platform", platform)).save(record)
+
+
+def test_what_the_ledger_says_of_the_live_release_and_the_one_before_stays() -> None:
+    platform = MemoryPlatform()
+    a, b, c, d = ("a" * 40, "b" * 40, "c" * 40, "d" * 40)
+    for name, commit in (("r1", a), ("r2", b), ("r3", c)):
+        released(platform, name, commit)
+    own = PROFILE.model.revision
+    assert needed(cast("Platform", platform), PROFILE) == {own, b, c}
+    platform.roll_back(PROFILE.app, 2, timeout_s=1)
+    assert needed(cast("Platform", platform), PROFILE) == {own, b, c}, "back on r2, a roll back leads to r3"
+    released(platform, "r4", d, recorded=False, argv=f"${{weights}}/models/o--n/{d}")
+    assert needed(cast("Platform", platform), PROFILE) == {own, b, d}, "r4 has no record, but names its weights"
+    there = [revision(commit) for commit in (own, a, b, c, d)]
+    assert to_prune(there, keep=1, needed=needed(cast("Platform", platform), PROFILE)) == [there[1], there[3]]
