@@ -21,7 +21,7 @@ import psutil
 import pytest
 from modal_proto import api_pb2
 
-from tests.support.modal_plane import Plane, modal_plane, why_not_here
+from tests.support.modal_plane import Plane, why_not_here
 from tests.support.modal_plane.clients import Client, connect
 from tests.support.modal_plane.containers import PLANE_ENV, REPO, processes_with
 from tests.support.modal_plane.web import PROXY_KEY
@@ -31,20 +31,16 @@ LONG_S = 60.0
 
 
 @pytest.fixture(scope="module")
-def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
-    with modal_plane(tmp_path_factory.mktemp("plane")) as plane:
-        plane.settings(exit_grace_s=5)
-        yield plane
-        assert plane.errors() == []
-
-
-@pytest.fixture(scope="module")
-def tiny(plane: Plane) -> Client:
+def tiny(plane: Plane) -> Iterator[Client]:
     """The app `tiny`, deployed once for all tests that do not change it."""
     client = connect(plane)
     modal.Secret.objects.create("key", {"KEY": "s3cret"}, client=client.client)
     client.deploy("tiny")
-    return client
+    yield client
+    for app in plane.apps():
+        if app["environment"] == "main":
+            modal.App.lookup(app["app_id"], client=client.client).stop(client=client.client)
+    assert plane.errors() == []
 
 
 @pytest.fixture(autouse=True)
@@ -310,6 +306,7 @@ def test_a_request_that_waits_too_long_is_redirected_to_where_it_may_go_on(tiny:
     try:
         first = httpx.get(tiny.url("web-5"), timeout=LONG_S)
         assert first.status_code == 303
+        tiny.plane.settings(patience_s=150)
         with httpx.Client(follow_redirects=True, timeout=LONG_S, max_redirects=20) as client:
             assert client.get(tiny.url("web-5") + first.headers["location"]).text == "r1\n"
     finally:

@@ -10,11 +10,11 @@ from google.protobuf.empty_pb2 import Empty
 from modal_proto import api_pb2
 from modal_version import __version__
 
-from tests.support.modal_plane.functions import Function, Functions, refuse
+from tests.support.modal_plane.functions import Function, Functions
 from tests.support.modal_plane.logs import Logs
 from tests.support.modal_plane.names import ENVIRONMENTS, known, new_id
 from tests.support.modal_plane.pool import Pool
-from tests.support.modal_plane.rpc import Caller, not_found, rpc
+from tests.support.modal_plane.rpc import Caller, not_found, refuse, rpc
 from tests.support.modal_plane.web import Web
 
 USER: Final = "plane"

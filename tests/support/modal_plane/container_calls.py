@@ -10,9 +10,8 @@ from google.protobuf.empty_pb2 import Empty
 from modal_proto import api_pb2
 
 from tests.support.modal_plane.containers import Container
-from tests.support.modal_plane.functions import refuse
 from tests.support.modal_plane.pool import Pool
-from tests.support.modal_plane.rpc import Caller, not_found, rpc
+from tests.support.modal_plane.rpc import Caller, not_found, refuse, rpc
 
 HEARTBEAT_S: Final = 14.9
 """A heartbeat is answered when there is something to cancel, or just before the client's time-out (15.1 s)."""

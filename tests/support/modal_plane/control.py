@@ -76,8 +76,8 @@ class Control:
             "volumes": volumes,
             "secrets": [secret.name for secret in secrets if secret.name],
             "env": {key: value for secret in secrets if not secret.name for key, value in secret.values.items()},
-            "image": world.objects.commands(definition.image_id),
-            "image_env": world.objects.image_env(definition.image_id),
+            "image": world.images.commands(definition.image_id),
+            "image_env": world.images.env(definition.image_id),
             "files": sorted(
                 file.filename for mount_id in definition.mount_ids for file in world.objects.mounts.get(mount_id)
             ),

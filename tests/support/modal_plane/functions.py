@@ -6,11 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from grpclib import GRPCError, Status
 from modal_proto import api_pb2
 
+from tests.support.modal_plane.images import Images
 from tests.support.modal_plane.names import content_id, new_id
-from tests.support.modal_plane.objects import Objects, require_image
 from tests.support.modal_plane.rpc import Caller, not_found, rpc
 
 UrlFor = Callable[["Function", str], str]
@@ -55,7 +54,7 @@ class Function:
 
 @dataclass
 class Functions:
-    objects: Objects
+    images: Images
     by_id: dict[str, Function] = field(default_factory=dict)
     class_ids: dict[str, str] = field(default_factory=dict)
     url_for: UrlFor = field(init=False)
@@ -88,7 +87,7 @@ class Functions:
     async def create(self, request: api_pb2.FunctionCreateRequest, caller: Caller) -> api_pb2.FunctionCreateResponse:
         ranked = request.function_data.ranked_functions
         definition = ranked[0].function if ranked else request.function
-        require_image(self.objects, definition.image_id)
+        self.images.require(definition.image_id)
         function = self.get(request.existing_function_id) if request.existing_function_id else None
         if function is None:
             function = Function(new_id("fu"), request.app_id, definition.function_name)
@@ -235,8 +234,3 @@ def _apply(options: api_pb2.FunctionOptions, definition: api_pb2.Function) -> No
         if replaces:
             definition.ClearField(name)
         getattr(definition, name).MergeFrom(getattr(options, name))
-
-
-def refuse(message: str) -> GRPCError:
-    """A call that does not fit the state of things; the client makes a `ConflictError` of it."""
-    return GRPCError(Status.FAILED_PRECONDITION, message)

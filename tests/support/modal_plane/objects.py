@@ -1,24 +1,18 @@
-"""What functions are made of: mounts, images, secrets and environments."""
+"""What functions are made of beside images: mounts and secrets; and environments, where all have their names."""
 
 from __future__ import annotations
 
-import re
 import time
-from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
 from google.protobuf.empty_pb2 import Empty
-from grpclib import GRPCError, Status
 from modal_proto import api_pb2
 
-from tests.support.modal_plane.faults import Fault, Faults
 from tests.support.modal_plane.names import DEFAULT_ENVIRONMENT, ENVIRONMENTS, Named, content_id, known, new_id
 from tests.support.modal_plane.rpc import Caller, not_found, rpc
 
 BUILDER_VERSION: Final = "2025.06"
-_ENV_LINE: Final = re.compile(r"^ENV\s+([A-Za-z_][A-Za-z0-9_]*)[= ](.*)$")
-_SUCCESS: Final = api_pb2.GenericResult(status=api_pb2.GenericResult.GENERIC_STATUS_SUCCESS)
 
 
 @dataclass
@@ -34,13 +28,10 @@ class Secret:
 
 @dataclass
 class Objects:
-    """All of them, by id; ids of images, mounts and anonymous secrets follow from their content."""
+    """All of them, by id; ids of mounts and anonymous secrets follow from their content."""
 
-    faults: Faults
     mounts: Named[list[api_pb2.MountFile]] = field(default_factory=lambda: Named("Mount"))
-    images: dict[str, api_pb2.Image] = field(default_factory=dict)
     secrets: Named[Secret] = field(default_factory=lambda: Named("Secret"))
-    failed_builds: dict[str, Fault] = field(default_factory=dict)
 
     @rpc("EnvironmentGetOrCreate")
     async def environment(
@@ -117,75 +108,10 @@ class Objects:
         self.secrets.delete(request.secret_id)
         return Empty()
 
-    @rpc("ImageGetOrCreate")
-    async def image(self, request: api_pb2.ImageGetOrCreateRequest, caller: Caller) -> api_pb2.ImageGetOrCreateResponse:
-        image_id = content_id("im", request.image.SerializeToString(deterministic=True))
-        fault = self.faults.build_failure()
-        if fault is None:
-            self.images[image_id] = request.image
-        else:
-            self.images.pop(image_id, None)
-            fault.struck += 1
-            self.failed_builds[image_id] = fault
-            return api_pb2.ImageGetOrCreateResponse(image_id=image_id)
-        return api_pb2.ImageGetOrCreateResponse(image_id=image_id, result=_SUCCESS, metadata=_metadata())
-
-    @rpc("ImageJoinStreaming")
-    async def image_build(
-        self, request: api_pb2.ImageJoinStreamingRequest, caller: Caller
-    ) -> AsyncIterator[api_pb2.ImageJoinStreamingResponse]:
-        fault = self.failed_builds.get(request.image_id)
-        if fault is None:
-            yield api_pb2.ImageJoinStreamingResponse(result=_SUCCESS, entry_id="1", eof=True, metadata=_metadata())
-            return
-        lines = fault.message.splitlines(keepends=True) or ["error: the build failed\n"]
-        logs = [
-            api_pb2.TaskLogs(data=line, file_descriptor=api_pb2.FILE_DESCRIPTOR_STDOUT, timestamp=time.time())
-            for line in lines
-        ]
-        result = api_pb2.GenericResult(status=api_pb2.GenericResult.GENERIC_STATUS_FAILURE)
-        yield api_pb2.ImageJoinStreamingResponse(task_logs=logs, entry_id="1")
-        yield api_pb2.ImageJoinStreamingResponse(result=result, entry_id="2", eof=True)
-
-    @rpc("ImageFromId")
-    async def image_from_id(self, request: api_pb2.ImageFromIdRequest, caller: Caller) -> api_pb2.ImageFromIdResponse:
-        if request.image_id not in self.images and request.image_id not in self.failed_builds:
-            raise not_found(f"Image '{request.image_id}' not found")
-        return api_pb2.ImageFromIdResponse(image_id=request.image_id, metadata=_metadata())
-
-    def commands(self, image_id: str) -> list[str]:
-        """All Dockerfile lines of an image, its bases' first."""
-        image = self.images.get(image_id)
-        if image is None:
-            return []
-        below = [line for base in image.base_images for line in self.commands(base.image_id)]
-        return [*below, *(line for line in image.dockerfile_commands if line != "FROM base")]
-
-    def image_env(self, image_id: str) -> dict[str, str]:
-        """What the image's ENV lines set."""
-        return dict(_env_lines(self.commands(image_id)))
-
     def secret_env(self, secret_ids: list[str]) -> dict[str, str]:
         """What the secrets set; of one key in two secrets the last wins."""
         return {key: value for secret_id in secret_ids for key, value in self.secrets.get(secret_id).values.items()}
 
 
-def require_image(objects: Objects, image_id: str) -> None:
-    """Refuse a function whose image was never built."""
-    if image_id not in objects.images:
-        raise GRPCError(Status.FAILED_PRECONDITION, f"Image '{image_id}' has not been built")
-
-
-def _env_lines(commands: list[str]) -> Iterator[tuple[str, str]]:
-    for line in commands:
-        if match := _ENV_LINE.match(line):
-            value = match[2].strip()
-            yield match[1], value[1:-1] if value[:1] == value[-1:] and value[:1] in ("'", '"') else value
-
-
 def _listed(files: list[api_pb2.MountFile]) -> bytes:
     return b"\n".join(sorted(f"{file.filename} {file.sha256_hex} {file.mode}".encode() for file in files))
-
-
-def _metadata() -> api_pb2.ImageMetadata:
-    return api_pb2.ImageMetadata(python_version_info="Python 3.11.7", image_builder_version=BUILDER_VERSION)

@@ -63,6 +63,11 @@ def not_found(message: str) -> GRPCError:
     return GRPCError(Status.NOT_FOUND, message)
 
 
+def refuse(message: str) -> GRPCError:
+    """A call that does not fit the state of things; the client makes a `ConflictError` of it."""
+    return GRPCError(Status.FAILED_PRECONDITION, message)
+
+
 class Servicer:
     """What grpclib serves."""
 

@@ -28,6 +28,7 @@ from tests.support.modal_plane.containers import PLANE_ENV, Container
 from tests.support.modal_plane.control import Control
 from tests.support.modal_plane.faults import Faults
 from tests.support.modal_plane.functions import Function, Functions
+from tests.support.modal_plane.images import Images
 from tests.support.modal_plane.logs import Logs
 from tests.support.modal_plane.names import new_id
 from tests.support.modal_plane.objects import Objects
@@ -56,9 +57,10 @@ class World:
         self.logs = Logs()
         self.blobs = Blobs(root)
         self.volumes = Volumes(root / "volumes", self.blobs)
-        self.objects = Objects(self.faults)
+        self.objects = Objects()
+        self.images = Images(self.faults, self.logs)
         self.sources = Sources(root / "sources", self.objects, self.blobs)
-        self.functions = Functions(self.objects)
+        self.functions = Functions(self.images)
         self.pool = Pool(self.launch, self.new_container, self.logs)
         self.calls = Calls(self.functions, self.pool.offer, self.pool.withdraw)
         self.pool.calls = self.calls
@@ -68,8 +70,8 @@ class World:
         self.web.app_key = self.apps.key
         self.servicer = Servicer(
             [
-                self.blobs, self.volumes, self.objects, self.functions, self.calls, self.apps, self.web, self.logs,
-                Stores(), ContainerCalls(self.pool), self,
+                self.blobs, self.volumes, self.objects, self.images, self.functions, self.calls, self.apps, self.web,
+                self.logs, Stores(), ContainerCalls(self.pool), self,
             ],
             self.faults,
         )  # fmt: skip
@@ -115,7 +117,7 @@ class World:
 
     def _env(self, container: Container) -> dict[str, str]:
         definition = container.definition
-        image = self.objects.image_env(definition.image_id)
+        image = self.images.env(definition.image_id)
         return {
             "PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
             "HOME": "/root",
