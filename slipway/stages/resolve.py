@@ -56,7 +56,7 @@ def resolve(profile: Profile, hub: str) -> Lock | None:
     weights = ModelLock(repo=model.repo, revision=revision, commit=_commit_now(profile, hub)) if revision else None
     if image is None and weights is None:
         return None
-    return Lock(profile=profile.name, resolved_at=utc_now(), image=image, model=weights)
+    return Lock(profile=profile.name, resolved_at=utc_now().replace(microsecond=0), image=image, model=weights)
 
 
 def _resolved_image(profile: Profile) -> ImageLock | None:
