@@ -238,7 +238,8 @@ def fetch_manifest(
     if not (pinned or allow_floating):
         raise Misconfigured(
             f"Revision '{revision}' of {repo} may name something else tomorrow.",
-            remedy="Pin a commit id of 40 hexadecimal digits, or allow floating revisions in the profile.",
+            remedy="Pin a commit id of 40 hexadecimal digits, run `slipway resolve` on the profile, or allow floating "
+            "revisions in it.",
         )
     try:
         info = HfApi(endpoint=endpoint, token=token or False).model_info(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import yaml
@@ -15,13 +15,17 @@ from slipway.cli.main import app
 from slipway.errors import Misconfigured
 from slipway.kernels.key import kernel_key
 from slipway.miniature import hub
+from slipway.platforms.port import Platform
 from slipway.preflight.findings import examine
 from slipway.preflight.plan import errors_among
 from slipway.profile import Profile, load_profile, profile_names
 from slipway.profile.load import profile_directory, read_profile
 from slipway.profile.lock import Lock, lock_path, read_lock
 from slipway.registry.reference import digest_in
+from slipway.stages.planning import plan_run
+from slipway.stages.run import Run
 from tests.support.registry_double import RegistryDouble, Reply, registry_double
+from tests.support.stage_platform import MemoryPlatform
 
 REPO = "acme/tiny"
 GLM51 = yaml.safe_load((profile_directory() / "glm51.yaml").read_text())
@@ -71,6 +75,9 @@ class Place:
     def load(self, **options: str) -> Profile:
         return load_profile(str(self.path), **options)
 
+    def run(self) -> Run:
+        return Run(self.load(), cast("Platform", MemoryPlatform()), self.document["model"]["hub"])
+
     @property
     def digest(self) -> str:
         return str(self.registry.manifest("v0.5.10").headers["Docker-Content-Digest"])
@@ -97,6 +104,32 @@ def test_nothing_that_can_move_is_released_on_modal(place: Place) -> None:
     place.resolve()
     found = {finding.rule for finding in examine(place.load())}
     assert not found & {*forbidding, "revision-floating"}
+
+
+def test_a_run_is_refused_before_and_names_the_digest_afterwards(place: Place) -> None:
+    with pytest.raises(Misconfigured, match="may name something else tomorrow") as caught:
+        plan_run(place.run())
+    assert "slipway resolve" in caught.value.remedy
+    place.write(model={"allow_floating": True})
+    with pytest.raises(Misconfigured, match=r"image-not-pinned.*; revision-not-pinned") as caught:
+        plan_run(place.run())
+    assert "slipway resolve" in caught.value.remedy
+    place.resolve()
+    run = place.run()
+    plan = plan_run(run)
+    assert (plan.image, plan.commit) == (f"{place.image}@{place.digest}", place.commit)
+    record = run.ledger.load(run.release_id)
+    assert record.profile["engine"]["image"] == plan.image
+    assert record.profile["model"]["revision"] == place.commit
+
+
+def test_a_dry_run_of_what_can_move_shows_its_plan(place: Place, monkeypatch: Any) -> None:
+    monkeypatch.setattr("slipway.stages.planning.open_platform", lambda *_: MemoryPlatform())
+    place.write(model={"allow_floating": True})
+    result = CliRunner().invoke(app, ["redeploy", str(place.path), "--dry-run"])
+    assert result.exit_code == 0, result.output
+    assert "image-not-pinned" in result.stdout
+    assert "sync weights" in result.stdout
 
 
 def test_on_this_host_an_image_means_nothing_and_a_branch_is_a_warning(place: Place) -> None:
