@@ -180,7 +180,7 @@ class ModalJob:
             raise self._died(f"was ended by Modal: {error}") from None
         except modal.exception.OutputExpiredError:
             raise self._died("has a result that Modal no longer keeps") from None
-        except (modal.exception.RemoteError, modal.exception.ExecutionError) as error:
+        except (modal.exception.RemoteError, modal.exception.ExecutionError, modal.exception.InternalFailure) as error:
             raise self._died(f"ended without a result ({type(error).__name__}: {error})") from None
         except Exception as error:
             if self._cancelled.is_set():
