@@ -8,7 +8,7 @@ SIDE_BY_SIDE := --numprocesses 2 --dist loadfile
 # The demo keeps all it makes inside the checkout; `make clean` removes it.
 DEMO   := SLIPWAY_HOME=$(CURDIR)/.slipway
 
-.PHONY: help setup demo stop prefect prefect-stop docs test check lint types parser-tables bench-engine bench-release calibrate bench-client bench-weights lock clean
+.PHONY: help setup demo stop prefect prefect-stop docs test check lint types parser-tables bench-engine bench-release calibrate bench-client bench-weights bench-kernels lock clean
 .DEFAULT_GOAL := help
 
 help: ## what there is
@@ -72,6 +72,9 @@ bench-client: $(READY) ## how true and cheap the measuring client is, beside its
 
 bench-weights: $(READY) ## speed of verifying weights, beside hf, sha256sum and the bare hash
 	$(BIN)/python -m benchmarks.bench_weights
+
+bench-kernels: $(READY) ## speed of packing and unpacking a kernel cache, beside tar; fails where it is too slow
+	$(BIN)/python -m benchmarks.bench_kernels
 
 clean: ## stop the demo and remove all that was made
 	-@[ ! -x $(BIN)/slipway ] || $(DEMO) $(BIN)/slipway stop slipway-miniature
