@@ -98,32 +98,43 @@ class Place:
         return {"Authorization": f"Bearer {self.platform.secret(KEY_NAME)}"}
 
 
-def make_job(place: Place, function: str, *, writing: bool = False, **arguments: object) -> Job:
+def make_job(place: Place, function: str, *, writing: bool = False, work: str = "", **arguments: object) -> Job:
     return Job(
         name=function,
         function=f"{JOBS}:{function}",
         arguments=arguments,
         mounts=(Mount("data", "data", read_only=not writing),),
         env={"GATES": str(place.scratch)},
+        work=work,
     )
 
 
 @pytest.fixture(params=["local", "modal"])
 def place(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Place]:
-    root, scratch = tmp_path / "platform", tmp_path / "scratch"
-    scratch.mkdir()
     if request.param == "modal":
         request.getfixturevalue("modal_environment")
-        opener, kept = "tests.support.modal_place:ContractModal", None
-        place = Place(lambda: ContractModal(root), (opener, str(root)), scratch, kept)
+        place = make_modal_place(tmp_path)
     else:
-        place = Place(lambda: LocalPlatform(root), ("slipway.platforms.local:LocalPlatform", str(root)), scratch, root)
+        root = tmp_path / "platform"
+        opener = ("slipway.platforms.local:LocalPlatform", str(root))
+        place = _with_weights(Place(lambda: LocalPlatform(root), opener, tmp_path / "scratch", root))
+    yield place
+    place.open().stop_app(APP)
+
+
+def make_modal_place(tmp_path: Path) -> Place:
+    root = tmp_path / "platform"
+    opener = ("tests.support.modal_place:ContractModal", str(root))
+    return _with_weights(Place(lambda: ContractModal(root), opener, tmp_path / "scratch", None))
+
+
+def _with_weights(place: Place) -> Place:
+    place.scratch.mkdir()
     marker = Ready(
         manifest_digest=WEIGHTS, repo="org/model", commit="c0ffee", files=1, size_bytes=1, verified_at=utc_now()
     )
     place.platform.volume("weights").write(f"model/{READY_FILE}", marker.model_dump_json().encode())
-    yield place
-    place.open().stop_app(APP)
+    return place
 
 
 @pytest.fixture(scope="session")

@@ -111,6 +111,7 @@ def _order(spec: ServerSpec, server_id: str) -> str:
             "argv": spec.argv,
             "env": dict(spec.env),
             "paths": handles.mount_paths(spec.mounts),
+            "volumes": [mount.volume for mount in spec.mounts],
             "secrets": spec.secrets,
             "stop_grace_s": spec.stop_grace_s,
         }

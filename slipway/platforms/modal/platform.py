@@ -59,6 +59,10 @@ class ModalPlatform:
         """The value of a secret; raises `Misconfigured` where it is not set and cannot be made."""
         return self._secrets.value(name)
 
+    def provide(self, names: Iterable[str]) -> None:
+        """Have Modal know these secrets, before an app that needs them is deployed."""
+        self._secrets.ensure(names)
+
     @contextlib.contextmanager
     def exclusive(self, app: str) -> Iterator[None]:
         """Hold the app for one release; raises `Busy` when another run holds it."""

@@ -39,6 +39,8 @@ _BEGAN_AT: Final = utc_now().isoformat()
 def serve() -> None:
     """Start the server of this container; returns when it has answered, and not at all when it ends before."""
     order = json.loads(os.environ[ORDER])
+    for name in order["volumes"]:
+        handles.volume(name).reload()  # a container may have been made before the last commit
     status_file = Path(tempfile.mkdtemp(prefix="slipway-")) / "status.json"
     process = _start(order, status_file)
     atexit.register(_stop, process, order["stop_grace_s"])
