@@ -103,7 +103,8 @@ class LiveReleases:
         if now is None or now == recorded:
             return book
         if book.pending and now != book.pending.before:
-            book = book.concluded(book.pending, now)  # its process died after the switch
+            release = replace(book.pending.release, url=apps.url_of(app, handles.SERVE))
+            book = book.concluded(replace(book.pending, release=release), now)  # its process died after the switch
             _write(app, book)
             return book
         raise Misconfigured(
