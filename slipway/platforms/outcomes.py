@@ -12,13 +12,15 @@ from slipway.errors import ERROR_KINDS, Misconfigured, SlipwayError
 
 
 def outcome(call: Callable[[], Any]) -> dict[str, Any]:
-    """What a call gives: `{"result": …}`, or `{"error": {"kind", "message", "remedy"}}`; nothing is raised."""
+    """What a call gives: `{"result": …}`, or `{"error": {"kind", "message", "remedy"}}`; only an interrupt is raised."""
     try:
         result = call()
         json.dumps(result)  # a result that is no JSON is the function's error, and told as one
     except SlipwayError as error:
         traceback.print_exc()
         return {"error": {"kind": type(error).__name__, "message": error.message, "remedy": error.remedy}}
+    except KeyboardInterrupt:  # the machine is taken back: what was interrupted is run again on another
+        raise
     except BaseException as error:  # noqa: BLE001  # whatever the function raises is its outcome
         traceback.print_exc()
         message = "".join(traceback.format_exception_only(error)).strip()
