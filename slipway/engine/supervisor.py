@@ -19,7 +19,6 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import IO, Final, NoReturn, cast
 
@@ -28,6 +27,7 @@ from slipway.engine.log_faults import Fault
 from slipway.engine.log_reader import LogReader, say
 from slipway.engine.log_start import StartPhase
 from slipway.engine.readiness import Target, wait_ready
+from slipway.engine.supervisor_events import Ended, Event, Ready, Step, StopAsked
 from slipway.engine.supervisor_options import Options, parse
 from slipway.errors import Crashed, Misconfigured, SlipwayError
 from slipway.kernels.directories import environment
@@ -41,45 +41,6 @@ from slipway.weights.ready import require_ready
 _REAP_TIMEOUT_S: Final = 5.0
 _OUTPUT_TIMEOUT_S: Final = 2.0
 _WAKE_S: Final = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """Event: the engine is on its way.
-
-    Attributes:
-        detail: What is being waited for.
-    """
-
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """Event: the engine has answered.
-
-    Attributes:
-        timings_s: Its start by phase, as seen from outside.
-        at_s: When, in monotonic time.
-    """
-
-    timings_s: Mapping[str, float]
-    at_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """Event: the engine's process has ended; negative for a signal, as in `subprocess`."""
-
-    exit_status: int
-
-
-@dataclass(frozen=True, slots=True)
-class StopAsked:
-    """Event: SIGTERM or SIGINT."""
-
-
-Event = Step | Ready | Ended | StopAsked | Crashed
 
 
 class Supervisor:
