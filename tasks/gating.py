@@ -7,6 +7,7 @@ from typing import Any
 from prefect import task
 
 from slipway.platforms.port import Deployment
+from slipway.records.pairs import answer_pairs
 from slipway.records.report import gate_table
 from slipway.stages import gating
 from slipway.stages.run import Run
@@ -32,6 +33,6 @@ def _draw(plots: Any, run: Run) -> None:
     evidence = run.ledger.evidence(run.record)
     picture = plots.data_url(plots.latency_svg(run.profile, evidence.samples))
     artifacts.image("latency", picture, "TTFT and TPOT")
-    if found := gating.answer_pairs(run.profile, evidence):
+    if found := answer_pairs(run.profile, evidence):
         picture = plots.data_url(plots.pairs_svg(found))
         artifacts.image("accuracy-pairs", picture, "Answers, paired")

@@ -10,8 +10,6 @@ from slipway.engine.client import server_info
 from slipway.engine.drift import drift
 from slipway.errors import Rejected
 from slipway.gates import evidence as stored
-from slipway.gates.answers import right_by_id
-from slipway.gates.case import Case
 from slipway.gates.evidence import Evidence, Facts
 from slipway.gates.judge import figure_values, judge
 from slipway.gates.session import workloads
@@ -19,11 +17,10 @@ from slipway.gates.verdict import Decision, Verdict, blocking
 from slipway.measure import metrics
 from slipway.measure.workload import available
 from slipway.platforms.port import Deployment, Job, Mount, Phase, Platform, ServerStatus
-from slipway.profile import Profile, Statistic
+from slipway.profile import Profile
 from slipway.profile.workloads import Workload
 from slipway.records.baseline import baseline, comparison_key
 from slipway.records.ledger import LEDGER_VOLUME, evidence_folder
-from slipway.records.pairs import Pairs, pairs
 from slipway.redact import redact
 from slipway.stages.datasets import datasets_mount
 from slipway.stages.kernels import compiled_anew
@@ -107,12 +104,6 @@ def require_none_failed(verdicts: Sequence[Verdict], release_id: str) -> None:
             "; ".join(f"{v.gate} {v.decision} ({v.reason})" for v in held_back) + ".",
             remedy=f"`slipway show {release_id}` has the evidence.",
         )
-
-
-def answer_pairs(profile: Profile, evidence: Evidence) -> dict[str, Pairs]:
-    """By workload that is compared answer by answer, who answered what rightly; those without a baseline left out."""
-    cases = [Case(profile, gate, evidence) for gate in profile.gates if gate.statistic is Statistic.DROP]
-    return {case.name: pairs(case.baseline.right, right_by_id(case)) for case in cases if case.baseline.right}
 
 
 def _store_facts(run: Run, candidate: Deployment) -> None:

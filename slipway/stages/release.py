@@ -20,7 +20,7 @@ def promote(run: Run, candidate: Deployment) -> Release:
     """The stage: switch users to the candidate, ask at their address who answers, then end the release before."""
     with run.stage(Stage.PROMOTE) as stage:
         before = run.platform.live(run.profile.app)
-        release = run.platform.promote(candidate)
+        release = run.promote(candidate)
         for _ in range(CONFIRMATIONS):
             require_release(run, run.platform.live_url(run.profile.app))
         if before is not None:
@@ -45,7 +45,7 @@ def undo(run: Run) -> Outcome:
         outcome = Outcome.ROLLED_BACK
     for deployment in platform.deployments(app):
         if deployment.release_id == run.release_id:
-            platform.stop(deployment)
+            run.stop(deployment)
     if run.profile.strategy == "in_place":
         restore(platform, app, timeout_s=run.profile.scaling.startup_timeout_s)
     return outcome
@@ -59,7 +59,7 @@ def conclude(run: Run, release: Release) -> ReleaseRecord:
 
 def conclude_prepared(run: Run, what: str) -> ReleaseRecord:
     """Close the record of a run that was to bring something to the platform, and did."""
-    return run.finish(Outcome.PREPARED, f"{what}; nothing was released", error=None, exit_code=0)
+    return _reported(run, run.finish(Outcome.PREPARED, f"{what}; nothing was released", error=None, exit_code=0))
 
 
 def conclude_failure(run: Run, error: BaseException) -> ReleaseRecord:

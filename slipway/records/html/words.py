@@ -61,7 +61,7 @@ def why(record: ReleaseRecord) -> Iterator[str]:
 
 def approvals(record: ReleaseRecord) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Each question that was put to a person, and what they made of it."""
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (
             f"{asked.asked_at:%Y-%m-%d %H:%M} UTC",
             "; ".join(asked.reasons),
