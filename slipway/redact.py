@@ -73,7 +73,7 @@ def _redact_member(key: str, member: object, secrets: tuple[str, ...]) -> object
 
 def _redact_items(items: list[object] | tuple[object, ...], secrets: tuple[str, ...]) -> list[object]:
     """In an argv the item after `--api-key` is the key itself."""
-    before = [None, *items[:-1]]
+    before = [None, *items][: len(items)]
     return [
         REDACTED if isinstance(previous, str) and _KEY_OPTION.fullmatch(previous) else redact(item, secrets)
         for previous, item in zip(before, items, strict=True)

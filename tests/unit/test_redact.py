@@ -89,3 +89,11 @@ def test_a_tree_is_cleaned_at_every_depth_and_numbers_stay() -> None:
         "internal_states": [{"api_key": "[redacted]", "kv_cache_dtype": "bfloat16", "note": "uses [redacted]"}],
         "launch_command": ["serve", "--api-key", "[redacted]", "--port", 1],
     }
+
+
+def test_empty_lists_stay() -> None:
+    """SGLang's /server_info has some."""
+    assert redact({"allowed_local_media_path": [], "internal_states": [{"prefill": ()}]}) == {
+        "allowed_local_media_path": [],
+        "internal_states": [{"prefill": []}],
+    }
