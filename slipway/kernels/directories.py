@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -28,6 +29,19 @@ VARIABLES: Final[Mapping[str, str]] = {
 _NOT_KEPT: Final = (".lock", ".tmp")
 
 
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What tells a file from one that was written in its place.
+
+    Attributes:
+        size_bytes: Its size.
+        mtime_ns: When it was written, in nanoseconds since 1970.
+    """
+
+    size_bytes: int
+    mtime_ns: int
+
+
 def root_for(key: str, roots: Path = ROOTS) -> Path:
     """Root of the directories of one key."""
     return roots / key
@@ -38,14 +52,15 @@ def environment(root: Path) -> dict[str, str]:
     return {name: str(root / directory) for name, directory in VARIABLES.items()}
 
 
-def files_below(root: Path) -> dict[str, int]:
-    """Size in bytes of every file by its path below a root; locks and temporary files do not count."""
+def files_below(root: Path) -> dict[str, Stamp]:
+    """Every file by its path below a root; locks and temporary files do not count."""
     found = {}
     for folder, _, names in os.walk(root):
         for path in (Path(folder, name) for name in names if not name.endswith(_NOT_KEPT)):
             relative = path.relative_to(root)
             if path.is_file() and relative.parts[:2] != ("deep_gemm", "tmp"):
-                found[relative.as_posix()] = path.stat().st_size
+                status = path.stat()
+                found[relative.as_posix()] = Stamp(status.st_size, status.st_mtime_ns)
     return found
 
 

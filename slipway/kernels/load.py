@@ -75,9 +75,12 @@ def _steps(client: _Client, lengths: Sequence[int], concurrency: int) -> Iterato
     prefix = _words("prefix", 600)
     yield "prefix", lambda: client.chat(prefix, **_SAMPLED)
     yield "prefix again", lambda: client.chat(f"{prefix} again", **_SAMPLED)
-    yield "tool call", lambda: client.chat("What is the weather in Paris?", tools=[_TOOL], **_SAMPLED)
+    asked = "What is the weather in Paris?"
+    yield "tool call", lambda: client.chat(asked, tools=[_TOOL], **_SAMPLED)
+    yield "forced call", lambda: client.chat(asked, tools=[_TOOL], tool_choice="required", **_SAMPLED)
     yield "streaming", lambda: client.chat(_words("stream", 12), stream=True, **_SAMPLED)
-    yield f"burst of {concurrency}", lambda: client.burst(concurrency)
+    for size in _doubling(concurrency):
+        yield f"burst of {size}", partial(client.burst, size)
 
 
 class _Client:
@@ -118,10 +121,10 @@ class _Client:
             remedy="Check the engine's tokenizer and usage.",
         )
 
-    def burst(self, concurrency: int) -> None:
-        """As many requests at once as the engine runs, of different lengths."""
-        texts = [_words(f"burst {number}", 8 + number % 64) for number in range(concurrency)]
-        with ThreadPoolExecutor(concurrency) as pool:
+    def burst(self, size: int) -> None:
+        """Several requests at once, of different lengths."""
+        texts = [_words(f"burst of {size}, {number}", 8 + number % 64) for number in range(size)]
+        with ThreadPoolExecutor(size) as pool:
             list(pool.map(lambda text: self.chat(text, **_SAMPLED), texts))
 
 
@@ -133,6 +136,15 @@ def _prompt_tokens(status: int, answer: bytes, *, streamed: bool) -> int:
     if b"[DONE]" not in answer:
         raise ValueError("the stream was cut")
     return 0
+
+
+def _doubling(most: int) -> Iterator[int]:
+    """2, 4, 8, … and the most itself: Triton has a kernel for each power of two."""
+    size = 2
+    while size < most:
+        yield size
+        size *= 2
+    yield most
 
 
 def _words(name: str, count: int) -> str:

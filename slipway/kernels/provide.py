@@ -1,7 +1,10 @@
 """Kernels for an engine that is about to start: unpacked to local disk, and afterwards the proof of their use.
 
 A cache that is not there, or does not fit, stops nothing: the engine compiles, and the miss is told with what
-differs. Nothing is believed because it was unpacked: what counts is that no file is new when the engine serves.
+differs. Nothing is believed because it was unpacked: what counts is that no file is new when the engine serves, and
+that none was written again. Triton compiles a kernel anew for a batch of another size or an address that is aligned
+otherwise; which of these come, no load can foresee. Such a variant takes a fraction of a second: it is told, and is
+no fault as long as its kernel was given.
 """
 
 from __future__ import annotations
@@ -16,13 +19,17 @@ from pydantic import ValidationError
 
 from slipway.errors import SlipwayError
 from slipway.kernels.cache import Marker, differing, marker_path
-from slipway.kernels.directories import files_below, root_for
+from slipway.kernels.directories import VARIABLES, Stamp, files_below, root_for
 from slipway.kernels.machine import describe_machine
 from slipway.kernels.pack import describe, unpack
 from slipway.kernels.roots import changing, tidy, use
 
 SHOWN: Final = 3
 """New files that a sentence names."""
+
+_TRITON: Final = VARIABLES["TRITON_CACHE_DIR"]
+_BOOKS: Final = ".ninja_"
+"""What ninja notes of its work; where there was any, other files tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +38,7 @@ class Kernels:
 
     Attributes:
         root: Root of the directories.
-        given: Size of every file that was there before the engine started, by path.
+        given: Every file that was there before the engine started, by path.
         seconds: What unpacking took.
         compile_s: What compiling had taken.
         miss: Why the engine must compile, empty when it need not.
@@ -39,15 +46,31 @@ class Kernels:
     """
 
     root: Path
-    given: dict[str, int] = field(default_factory=dict)
+    given: dict[str, Stamp] = field(default_factory=dict)
     seconds: float = 0.0
     compile_s: float = 0.0
     miss: str = ""
     used: IO[bytes] | None = field(default=None, repr=False, compare=False)
 
     def new_files(self) -> list[str]:
-        """Files that were not given: each is something the engine compiled although it should not have."""
-        return sorted(files_below(self.root).keys() - self.given.keys())
+        """Files that the engine wrote although it should not have: not given, or written again in their place."""
+        return [path for path in self._written() if not self._is_variant(path)]
+
+    def variants(self) -> list[str]:
+        """Files of further variants of Triton kernels that were given."""
+        return [path for path in self._written() if self._is_variant(path)]
+
+    def _written(self) -> list[str]:
+        now = files_below(self.root)
+        return sorted(
+            path for path, stamp in now.items() if self.given.get(path) != stamp and not _name(path).startswith(_BOOKS)
+        )
+
+    def _is_variant(self, path: str) -> bool:
+        return path.startswith(f"{_TRITON}/") and path not in self.given and _kernel(path) in self._triton_kernels()
+
+    def _triton_kernels(self) -> set[str]:
+        return {_kernel(path) for path in self.given if path.startswith(f"{_TRITON}/")}
 
     def faults(self) -> tuple[str, ...]:
         """What had to be compiled although it was made beforehand, or why nothing could be given: a sentence each."""
@@ -68,6 +91,8 @@ class Kernels:
             return f"kernels: none given ({self.miss})"
         new = self.new_files()
         use = f"{len(new)} new since: {', '.join(new[:SHOWN])}" if new else "none new since"
+        more = self.variants()
+        use += f", {len(more)} of variants of Triton kernels" if more else ""
         saved_s = self.compile_s - start_s if start_s else 0.0
         saved = f"; about {saved_s:.0f} s saved" if saved_s >= 1 else ""
         return f"kernels: {len(self.given)} files unpacked in {self.seconds:.1f} s, {use}{saved}"
@@ -91,8 +116,18 @@ def provide(volume_dir: Path, key: str, roots: Path) -> Kernels:
             tidy(roots)
     except (_Miss, SlipwayError, OSError) as error:
         return Kernels(root, miss=str(error), used=_used_all_the_same(root))
-    sizes = {path: file.size_bytes for path, file in marker.contents.items()}
-    return Kernels(root, sizes, time.monotonic() - began_s, marker.compile_s, used=used)
+    there = files_below(root)
+    given = {path: there[path] for path in marker.contents if path in there}
+    return Kernels(root, given, time.monotonic() - began_s, marker.compile_s, used=used)
+
+
+def _name(path: str) -> str:
+    return path.rpartition("/")[2]
+
+
+def _kernel(path: str) -> str:
+    """The kernel's name in a file of Triton's: `alloc_extend` of `<digest>/__grp__alloc_extend.json`."""
+    return _name(path).removeprefix("__grp__").partition(".")[0]
 
 
 class _Miss(Exception):
@@ -129,7 +164,7 @@ def _unpack_unless_there(directory: Path, root: Path, marker: Marker) -> None:
     Raises:
         Busy: If they are not those of the marker, and yet another engine uses them.
     """
-    present = files_below(root)
+    present = {path: stamp.size_bytes for path, stamp in files_below(root).items()}
     if marker.contents and all(present.get(path) == file.size_bytes for path, file in marker.contents.items()):
         return
     (name, expected), *_ = marker.files.items()

@@ -17,6 +17,9 @@ from slipway.kernels.provide import Kernels, provide
 from tests.support.sglang_logs import raw
 
 KEY = "k" * 32
+ROUNDED_UP_NS = 1_795_377_085_980_923_819
+"""As a decimal in an archive it comes back 72 ns later; by as much an object was once built again in each start."""
+
 HERE = {"gpu": "NVIDIA B200", "nvcc": "13.0.88", "install_path": "/opt/a/deep_gemm/__init__.py"}
 
 
@@ -34,6 +37,7 @@ def root(tmp_path: Path) -> Path:
         file = made / directory / "built.so"
         file.parent.mkdir(parents=True)
         file.write_bytes(directory.encode())
+        os.utime(file, ns=(ROUNDED_UP_NS, ROUNDED_UP_NS))
     (made / "flashinfer" / ".cache" / "flashinfer" / "90a" / "build.lock").touch()
     return made
 
@@ -69,11 +73,13 @@ def test_what_is_packed_comes_back_the_same(root: Path, tmp_path: Path) -> None:
     contents = pack(root, archive)
     target.parent.mkdir()
     unpack(archive, target, contents)
-    assert files_below(target) == files_below(root) == {p: f.size_bytes for p, f in contents.items()}
+    assert files_below(target).keys() == files_below(root).keys() == contents.keys()
     for path in contents:
         before, after = root / path, target / path
         assert before.read_bytes() == after.read_bytes()
-        assert abs(before.stat().st_mtime - after.stat().st_mtime) < 1e-3
+        assert after.stat().st_size == contents[path].size_bytes
+        # Not a nanosecond later: ninja would build it again.
+        assert 0 <= before.stat().st_mtime_ns - after.stat().st_mtime_ns < 1e9
     assert not any(path.endswith(".lock") for path in contents)
 
 
@@ -107,6 +113,30 @@ def test_provided_kernels_are_proved_used(volume: Path, root: Path, tmp_path: Pa
     new.touch()
     assert kernels.new_files() == ["deep_gemm/cache/kernel.x.1/kernel.cubin"]
     assert "1 new since: deep_gemm/cache/kernel.x.1/kernel.cubin" in kernels.told()
+
+
+def test_what_is_built_again_in_its_place_is_new(volume: Path, tmp_path: Path) -> None:
+    kernels = provide(volume, KEY, tmp_path / "roots")
+    built = kernels.root / "tvm_ffi" / "set_kv" / "built.so"
+    (built.parent / ".ninja_log").write_text("# ninja log v6")
+    assert kernels.new_files() == [], "only what ninja notes"
+    built.write_bytes(built.read_bytes())
+    assert kernels.new_files() == ["tvm_ffi/set_kv/built.so"]
+    assert kernels.faults() == ("1 files were compiled anew: tvm_ffi/set_kv/built.so",)
+
+
+def test_a_further_variant_of_a_triton_kernel_is_told_and_no_fault(volume: Path, tmp_path: Path) -> None:
+    kernels = provide(volume, KEY, tmp_path / "roots")
+    for path in ("DEF/built.cubin", "DEF/__grp__built.json", "GHI/of_its_own.cubin"):
+        file = kernels.root / "triton" / path
+        file.parent.mkdir(exist_ok=True)
+        file.touch()
+    assert kernels.variants() == ["triton/DEF/__grp__built.json", "triton/DEF/built.cubin"]
+    assert kernels.new_files() == ["triton/GHI/of_its_own.cubin"]
+    assert "1 new since: triton/GHI/of_its_own.cubin, 2 of variants of Triton kernels" in kernels.told()
+    (kernels.root / "triton" / "GHI" / "of_its_own.cubin").unlink()
+    assert kernels.faults() == ()
+    assert "none new since, 2 of variants" in kernels.told()
 
 
 def test_kernels_in_use_are_left_alone(volume: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 import threading
 import time
@@ -56,7 +57,8 @@ class Handler(BaseHTTPRequestHandler):
             Handler.running += 1
         text = " ".join(m["content"] for m in body.get("messages", ())) or body.get("text", "")
         until_s = time.monotonic() + 5
-        while text.startswith("burst") and Handler.most < 8 and time.monotonic() < until_s:
+        burst = re.match(r"burst of (\d+)", text)
+        while burst and Handler.most < int(burst[1]) and time.monotonic() < until_s:
             Handler.most = max(Handler.most, Handler.running)  # a burst runs together, however busy the machine
             time.sleep(0.01)
         tokens = len(text.split()) * 3 // 4 + 8  # fewer than words: whoever wants a length must look
