@@ -3,9 +3,9 @@
     python -m scripts.prefect_home up         start what does not run, deploy, print the address (`make prefect`)
     python -m scripts.prefect_home down       end it all (`make prefect-stop`)
 
-Everything is one process tree below a keeper, which ends it when a part of it ends. What it keeps lies in
-`$SLIPWAY_HOME/prefect-home`: the database, logs of server and worker, and who the keeper is. It listens on the
-loopback interface, on `$PREFECT_PORT` or 4200.
+Everything is one process tree below a keeper, which starts server or worker again when one of them ends. What it keeps
+lies in `$SLIPWAY_HOME/prefect-home`: the database, logs of both, and who the keeper is. It listens on the loopback
+interface, on `$PREFECT_PORT` or 4200.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ ROOT: Final = Path(__file__).parents[1]
 POOL: Final = "slipway"
 START_TIMEOUT_S: Final = 240.0  # the first start migrates a database: up to a minute on a busy laptop
 STOP_GRACE_S: Final = 10.0
+RESTART_PAUSE_S: Final = 2.0
 POLL_S: Final = 0.2
 PREFECT: Final = (sys.executable, "-m", "prefect", "--no-prompt")
 
@@ -143,19 +144,22 @@ def _wait_until_up(place: Home) -> None:
 
 
 def keep(place: Home) -> int:
-    """Run server and worker until one of them ends, or this process is told to."""
+    """Keep server and worker running until this process is told to end; `down` ends them with it."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    server = ("server", "start", "--host", "127.0.0.1", "--port", str(place.port))
-    worker = ("worker", "start", "--pool", POOL, "--type", "process", "--name", "here")
-    children = [_child(place, "server", server)]
+    commands = {
+        "server": ("server", "start", "--host", "127.0.0.1", "--port", str(place.port)),
+        "worker": ("worker", "start", "--pool", POOL, "--type", "process", "--name", "here"),
+    }
+    children: dict[str, subprocess.Popen[bytes]] = {}
     try:
-        _wait_until_up(place)
-        children.append(_child(place, "worker", worker))
-        while all(child.poll() is None for child in children):
-            time.sleep(POLL_S)
+        while True:
+            for name, command in commands.items():
+                if name not in children or children[name].poll() is not None:
+                    children[name] = _child(place, name, command)
+                    _wait_until_up(place)
+            time.sleep(RESTART_PAUSE_S)
     except KeyboardInterrupt:
         return 0
-    return 3
 
 
 def _child(place: Home, name: str, arguments: tuple[str, ...]) -> subprocess.Popen[bytes]:
