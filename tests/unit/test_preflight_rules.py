@@ -109,6 +109,7 @@ TRIGGERS: dict[str, dict[str, Any]] = {
     "faster-than-physics": {"expected": {"tpot_s": 0.0005}},
     "budget-below-forecast": {"budget": {"max_cost_usd": 100}},
     "deadline-below-forecast": {"budget": {"max_run_s": 9000}},
+    "volume-of-many-writers": {"weights": {"verify_workers": 6}},
 }
 """What has to change in the profile for GLM-5.1 so that a rule applies."""
 

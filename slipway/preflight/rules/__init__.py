@@ -6,9 +6,20 @@ from types import MappingProxyType
 from typing import Final
 
 from slipway.preflight.rule import Rule
-from slipway.preflight.rules import budget, flags, hardware, image, judging, memory, scaling, speculation, starting
+from slipway.preflight.rules import (
+    budget,
+    flags,
+    hardware,
+    image,
+    judging,
+    memory,
+    scaling,
+    speculation,
+    starting,
+    weights,
+)
 
-MODULES: Final = (image, flags, memory, hardware, scaling, speculation, starting, judging, budget)
+MODULES: Final = (image, flags, memory, hardware, scaling, speculation, starting, judging, budget, weights)
 
 RULES: Final = MappingProxyType(
     {each.id: each for module in MODULES for each in vars(module).values() if isinstance(each, Rule)}
