@@ -23,6 +23,7 @@ from slipway.gates.session import session
 from slipway.gates.verdict import Verdict, blocking
 from slipway.measure.awake import await_awake
 from slipway.profile import Profile, Statistic, load_profile
+from slipway.stages.check import gate_live
 from slipway.stages.datasets import datasets_here
 from slipway.stages.surroundings import home, open_platform
 from slipway.units import utc_now
@@ -38,6 +39,7 @@ def gate(  # noqa: PLR0913 - one parameter for each option: typer reads them fro
     again: Annotated[
         str | None, typer.Option("--from", help="Judge again: a folder of evidence, or a release's id.")
     ] = None,
+    live: Annotated[bool, typer.Option("--live", help="Judge what serves the profile's app now.")] = False,
     save: Annotated[Path | None, typer.Option(help="Folder for the evidence; by default a new one.")] = None,
     against: Annotated[
         str | None, typer.Option(help="Evidence to compare accuracy with, answer by answer: a folder or a release.")
@@ -53,6 +55,9 @@ def gate(  # noqa: PLR0913 - one parameter for each option: typer reads them fro
     """
     with friendly_errors(as_json=as_json):
         chosen = load_profile(profile or "miniature")
+        if live:
+            _show(_of_live(chosen, as_json=as_json), as_json=as_json)
+            return
         if again is not None:
             evidence, own = stored(again)
             chosen = own if own and profile is None else chosen
@@ -68,9 +73,21 @@ def gate(  # noqa: PLR0913 - one parameter for each option: typer reads them fro
             folder = save or home() / "evidence" / f"{utc_now():%Y%m%dT%H%M%S}"
             evidence = _observed(endpoint, chosen, folder, against, as_json=as_json)
         else:
-            raise Misconfigured("There is nothing to judge.", remedy="Give a URL, or --from a folder or release.")
-        verdicts = judge(chosen, evidence)
-        _show(verdicts, as_json=as_json)
+            raise Misconfigured(
+                "There is nothing to judge.", remedy="Give a URL, --live, or --from a folder or release."
+            )
+        _show(judge(chosen, evidence), as_json=as_json)
+
+
+def _of_live(profile: Profile, *, as_json: bool) -> list[Verdict]:
+    """Verdicts on what serves, by the same check as the nightly one: it is kept in the ledger."""
+    with out.status("measuring") as status:
+        check, _ = gate_live(
+            open_platform(profile.platform),
+            profile,
+            progress=lambda p: None if as_json else status.update(f"{p.note}: {p.done:g} of {p.total:g} {p.unit}"),
+        )
+    return check.verdicts
 
 
 def _observed(endpoint: Endpoint, profile: Profile, folder: Path, against: str | None, *, as_json: bool) -> Evidence:
