@@ -12,7 +12,7 @@ from slipway.errors import ERROR_KINDS, Misconfigured, SlipwayError
 
 
 def outcome(call: Callable[[], Any]) -> dict[str, Any]:
-    """What a call gives: `{"result": …}`, or `{"error": {"kind", "message", "remedy"}}`; only interrupts are raised."""
+    """How a call ends: `{"result": …}`, or `{"error": {"kind", "message", "remedy"}}`; only interrupts are raised."""
     try:
         result = call()
         json.dumps(result)  # a result that is no JSON is the function's error, and told as one
