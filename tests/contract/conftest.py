@@ -109,7 +109,7 @@ def make_job(place: Place, function: str, *, writing: bool = False, work: str = 
     )
 
 
-@pytest.fixture(params=["local", "modal"])
+@pytest.fixture(params=["local", pytest.param("modal", marks=pytest.mark.slow)])
 def place(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Place]:
     if request.param == "modal":
         request.getfixturevalue("modal_environment")

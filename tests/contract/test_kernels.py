@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import httpx
@@ -14,17 +15,18 @@ from slipway.kernels.build import PORT
 from slipway.kernels.cache import look_up
 from slipway.kernels.key import KernelKey
 from slipway.platforms.port import Job, Mount, Progress, ServerSpec
-from tests.contract.conftest import APP, KEY_NAME, LONG_S, WEIGHTS, Place, wait_until
+from tests.contract.conftest import APP, KEY_NAME, LONG_S, PYTHON, WEIGHTS, Place, wait_until
 from tests.support.sglang_build import SMALL
 
 DOUBLE = Path(__file__).parents[1] / "support" / "sglang_double"
+PATHS = {"PYTHONPATH": f"{DOUBLE}:/root", "PATH": f"{Path(PYTHON).parent}:{os.defpath}"}
 KEY = KernelKey({"engine": "sglang", "image": "image-a"})
 SERVING = ("python3", "-m", "sglang.launch_server", "--model-path", "${weights}/model", "--port")
 
 
 @pytest.fixture(autouse=True)
 def double(monkeypatch: pytest.MonkeyPatch, place: Place) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(DOUBLE))
+    monkeypatch.setenv("PYTHONPATH", str(DOUBLE))  # for processes on this host; containers have it from `PATHS`
     place.platform.volume("weights").write("model/config.json", json.dumps(SMALL).encode())
 
 
@@ -48,7 +50,7 @@ def job(place: Place, **env: str) -> Job:
         "roots": str(place.scratch / "roots"),
     }
     mounts = (Mount("weights", "weights"), Mount("kernels", "kernels", read_only=False))
-    return Job("precompile", "slipway.kernels.build:build", {"order": order}, mounts)
+    return Job("precompile", "slipway.kernels.build:build", {"order": order}, mounts, env=PATHS)
 
 
 def server(place: Place) -> ServerSpec:
@@ -61,7 +63,7 @@ def server(place: Place) -> ServerSpec:
     return ServerSpec(
         release_id="r1",
         argv=(*supervisor, "--", *SERVING, "${port}"),
-        env={},
+        env=PATHS,
         mounts=(Mount("weights", "weights"), Mount("kernels", "kernels")),
         secrets=(KEY_NAME,),
     )

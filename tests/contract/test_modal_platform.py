@@ -17,6 +17,8 @@ from slipway.platforms.port import Job, Phase, Progress
 from tests.contract.conftest import APP, LONG_S, Place, make_job, make_modal_place, wait_until
 from tests.support.modal_plane import Plane
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def place(tmp_path: Path, modal_environment: str) -> Iterator[Place]:

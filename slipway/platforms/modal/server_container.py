@@ -54,7 +54,7 @@ def _start(order: dict[str, Any], status_file: Path) -> subprocess.Popen[bytes]:
     known = {**order["paths"], "port": str(handles.PORT), "status": str(status_file), "python": sys.executable}
     return subprocess.Popen(
         expand(order["argv"], known),
-        env={**os.environ, **expand(order["env"], known), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **expand(order["env"], known)},
         stdin=subprocess.DEVNULL,
         start_new_session=True,
     )

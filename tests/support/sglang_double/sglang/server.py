@@ -110,7 +110,7 @@ def serve(*, precompiling: bool) -> None:
         log("Running warmup compile-deep-gemm")
         say("\nGenerate warm up request for compiling DeepGEMM...\n\n")
         shapes(serving=False)
-    server = Server(("127.0.0.1", options.port), Handler)
+    server = Server(("0.0.0.0", options.port), Handler)
     log(f"INFO:     Uvicorn running on http://127.0.0.1:{options.port} (Press CTRL+C to quit)")
     threading.Thread(target=become_healthy).start()
     server.serve_forever(0.02)
