@@ -13,7 +13,7 @@ import pytest
 from slipway.errors import Busy, Misconfigured
 from slipway.platforms.modal import handles
 from slipway.platforms.modal.lease import DEAD_AFTER_S, Lease, _sign
-from slipway.platforms.port import Job, Phase, Progress
+from slipway.platforms.port import Deployment, Job, Phase, Progress
 from tests.contract.conftest import APP, LONG_S, Place, make_job, make_modal_place, wait_until
 from tests.support.modal_plane import Plane
 
@@ -95,6 +95,19 @@ def test_an_image_that_cannot_be_built_is_told_with_its_last_lines(
     with contextlib.closing(Closing(plane)), pytest.raises(Misconfigured, match="no such package"):
         place.deploy("r1")
     assert not place.platform.deployments(APP)
+
+
+def test_a_live_release_that_was_stopped_for_another_can_be_had_back(place: Place) -> None:
+    """As a release in place does when it fails."""
+    live = place.platform.promote(place.serve("r1"))
+    deployment = Deployment(APP, live.deployment_id, live.release_id, live.url)
+    place.platform.stop(deployment)
+    assert place.platform.status(deployment).phase is Phase.STOPPED
+    assert place.open().live(APP) == live
+    assert not place.platform.deployments(APP)
+    back = place.platform.roll_back(APP, live.version, timeout_s=LONG_S)
+    assert (back.version, back.release_id) == (2, "r1")
+    assert place.platform.status(deployment).phase is Phase.READY
 
 
 def test_a_candidate_that_crashed_is_not_started_again(place: Place, plane: Plane) -> None:
