@@ -5,8 +5,9 @@
 A first release fetches, verifies and compiles everything; the others find all of it there. `temporary` starts
 Prefect's server for each run, `running` uses one that is up, and `unchecked` is the same without the checks of
 conformance: what it is faster by is what they cost. Overhead is what the record says: wall time of
-the flow that no stage accounts for. The table at the end has, for every gate, the worst bound of all runs: what
-was nearest to its limit (docs/profiles.md says how limits are set from it).
+the flow that no stage accounts for. The line `prefect` says what its server keeps of one release. The table at the end
+has, for every gate, the worst bound of all runs: what was nearest to its limit (docs/profiles.md says how limits are
+set from it).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import httpx
 import yaml
 
 from flows.server import start_prefect_server, wait_until_up
@@ -76,6 +78,20 @@ def show_gates(records: Sequence[Record]) -> None:
         print(f"{gate:<34} {median:9.4f} {worst:12.4f}  {limit:<14} {failed} of {len(found)}")
 
 
+def show_prefect(url: str) -> None:
+    """How many task runs and artifacts Prefect keeps of the newest release, and how long its tasks took in all."""
+    with httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
+        newest = client.post("/flow_runs/filter", json={"sort": "START_TIME_DESC", "limit": 1}).json()[0]
+        about = {"flow_runs": {"id": {"any_": [newest["id"]]}}, "limit": 200}
+        tasks = client.post("/task_runs/filter", json=about).json()
+        artifacts = client.post("/artifacts/filter", json=about).json()
+    in_tasks_s = sum(task["total_run_time"] for task in tasks)
+    print(
+        f"prefect    {len(tasks)} task runs, {len(artifacts)} artifacts; {in_tasks_s:.2f} s of the flow's "
+        f"{newest['total_run_time']:.2f} s are in tasks"
+    )
+
+
 def without_conformance(home: str) -> str:
     """The miniature's profile without the checks of the API, as a file."""
     document = load_profile("miniature").model_dump(mode="json")
@@ -102,6 +118,7 @@ def main() -> None:
                 wait_until_up(server)
                 environment["PREFECT_API_URL"] = server.url
                 running = [release(environment) for _ in range(runs)]
+                show_prefect(server.url)
                 unchecked = [release(environment, without_conformance(home)) for _ in range(runs)]
             finally:
                 server.stop()
