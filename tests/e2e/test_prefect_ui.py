@@ -1,0 +1,152 @@
+"""Prefect's real pages in a browser: the form refuses and starts a run, a person approves it, another is cancelled."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.browser import chromium, keep_screenshot
+from tests.support.prefect_pages import PrefectPages
+from tests.support.world import APP, World
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+ROOT = Path(__file__).parents[2]
+REDEPLOY = ("miniature", "flows/redeploy.py:redeploy")
+ARTIFACTS = {
+    "plan",
+    "manifest",
+    "kernel-cache",
+    "cold-start",
+    "gates",
+    "latency",
+    "approval",
+    "timeline",
+    "release-report",
+}
+SIZE = {"width": 1280, "height": 1400}
+
+
+class PrefectWorld(World):
+    """A world whose releases are started in the pages of a Prefect of its own."""
+
+    port = 0
+
+    def env(self) -> dict[str, str]:
+        inherited = {name: value for name, value in super().env().items() if not name.startswith("PREFECT_")}
+        return inherited | {"PREFECT_PORT": str(self.port)}
+
+    def prefect(self, what: str) -> None:
+        """`make prefect`, or its end."""
+        command = [sys.executable, "-m", "scripts.prefect_home", what]
+        done = subprocess.run(
+            command, cwd=ROOT, env=self.env(), capture_output=True, text=True, timeout=600, check=False
+        )
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectWorld]:
+    made = PrefectWorld(tmp_path_factory.mktemp("prefect-pages"))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        made.port = free.getsockname()[1]
+    try:
+        made.prefect("up")
+        yield made
+    finally:
+        made.run("stop", APP)
+        made.prefect("down")
+
+
+@pytest.fixture(scope="module")
+def pages(world: PrefectWorld) -> Iterator[PrefectPages]:
+    with chromium() as browser:
+        yield PrefectPages(f"http://127.0.0.1:{world.port}", browser.new_page(viewport=SIZE))
+
+
+def test_from_the_form_through_an_approval_to_users(world: PrefectWorld, pages: PrefectPages, tmp_path: Path) -> None:
+    page = pages.page
+    pages.open_form(*REDEPLOY)
+    assert "path of a .yaml file" in pages.field("profile_file").inner_text()
+    pages.write("profile_file", "notes.txt")
+    pages.submit()
+    assert "profile_file" in pages.complaint()
+    keep_screenshot(page, tmp_path, "prefect-1-refused")
+    assert pages.newest_run() == "", "a wrong value must not start a run"
+
+    run_id = start(world, pages)
+    pages.open_run(run_id)
+    pages.wait(lambda: pages.tasks_of(run_id).get("gates") == "Running", "the stage `gates`")
+    keep_screenshot(page, tmp_path, "prefect-2-running")
+    pages.wait(lambda: pages.state_of(run_id) == "Paused", "the question")
+
+    pages.open_run(run_id)
+    page.get_by_role("button", name="Resume").click()
+    form = page.locator(".p-modal")
+    form.get_by_text("Your name").wait_for()
+    assert "Waiting costs" in form.inner_text()
+    assert "ttft_s.p50@chat" in form.inner_text()
+    pages.choose(form.locator("button.p-select-button__control"), "approve")
+    form.locator("textarea").nth(0).fill("Ada")
+    form.locator("textarea").nth(1).fill("it is what we want")
+    keep_screenshot(page, tmp_path, "prefect-3-approval")
+    form.get_by_role("button", name="Submit").click()
+    pages.wait(lambda: pages.state_of(run_id) == "Promoted", "the promotion")
+    pages.open_run(run_id)
+    page.get_by_text("Promoted", exact=True).first.wait_for()
+    keep_screenshot(page, tmp_path, "prefect-4-promoted")
+
+    (record,) = world.records()
+    assert world.live_release() == record["release_id"]
+    (asked,) = record["approvals"]
+    assert (asked["choice"], asked["decided_by"], asked["comment"]) == ("approve", "Ada", "it is what we want")
+    look_at_artifacts(pages, run_id, tmp_path)
+
+
+def test_cancelled_in_the_pages_the_candidate_is_stopped(
+    world: PrefectWorld, pages: PrefectPages, tmp_path: Path
+) -> None:
+    serving = world.live_release() if world.records() else None
+    run_id = start(world, pages)
+    pages.wait(lambda: pages.tasks_of(run_id).get("warm up") == "Running", "the stage `warm up`")
+    assert len(world.servers()) == (1 if serving is None else 2)
+
+    pages.open_run(run_id)
+    pages.page.get_by_role("button", name="Cancel").click()
+    dialog = pages.page.locator(".p-modal")
+    dialog.wait_for()
+    keep_screenshot(pages.page, tmp_path, "prefect-5-cancel")
+    dialog.get_by_role("button", name="Confirm").click()
+
+    pages.wait(lambda: pages.state_of(run_id) == "Cancelled", "the end of the run")
+    pages.wait(lambda: set(world.servers()) == ({serving} if serving else set()), "the end of the candidate")
+    assert (world.live_release() if serving else None) == serving
+    assert world.records()[0]["outcome"] == "rejected"
+    keep_screenshot(pages.page, tmp_path, "prefect-6-cancelled")
+
+
+def start(world: PrefectWorld, pages: PrefectPages) -> str:
+    """Start a release in the form, which is to be approved; the run's id."""
+    before = pages.newest_run()
+    pages.open_form(*REDEPLOY)
+    pages.write("profile_file", str(world.profile()))
+    pages.choose(pages.field("approval").locator("button.p-select-button__control"), "always")
+    pages.submit()
+    pages.wait(lambda: pages.newest_run() != before, "the run")
+    return pages.newest_run()
+
+
+def look_at_artifacts(pages: PrefectPages, run_id: str, folder: Path) -> None:
+    """Open each in its page: none is blank, and the picture is one."""
+    artifacts = pages.artifacts_of(run_id)
+    assert artifacts.keys() >= ARTIFACTS
+    for key in ARTIFACTS:
+        pages.page.goto(f"{pages.url}/artifacts/artifact/{artifacts[key]}")
+        shown = pages.page.locator("img[src^='data:image/svg']" if key == "latency" else "table")
+        shown.first.wait_for()
+        keep_screenshot(pages.page, folder, f"prefect-artifact-{key}")
