@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from slipway.errors import Busy, Misconfigured
+from slipway.platforms.check import Health, Needs
 from slipway.platforms.modal import handles
 from slipway.platforms.modal.lease import DEAD_AFTER_S, Lease, _sign
 from slipway.platforms.port import Deployment, Job, Phase, Progress
@@ -132,3 +133,19 @@ def test_a_switch_that_nobody_wrote_down_is_seen_by_the_next(place: Place, monke
     assert live is not None
     assert (live.version, live.release_id, live.url) == (1, "r1", place.platform.live_url(APP))
     assert live.url
+
+
+def test_the_doctor_hears_what_is_missing_and_makes_nothing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    needs = Needs(("weights", "not-there"), ("HF_TOKEN", "MADE_API_KEY"), gpus=16)
+    seen = {check.name: check for check in place.platform.diagnose(needs)}
+    assert {name: check.health for name, check in seen.items()} == {
+        "Modal's client": Health.OK,
+        "Modal's token": Health.OK,
+        "secret HF_TOKEN": Health.FAILED,
+        "secret MADE_API_KEY": Health.OK,
+        "volumes": Health.OK,
+        "GPUs": Health.WARNING,
+    }
+    assert seen["volumes"].seen == "1 of 2 are there; a run makes the others"
+    assert "1 of 2" in {check.name: check for check in place.platform.diagnose(needs)}["volumes"].seen
