@@ -85,7 +85,7 @@ def test_trend_as_table_picture_and_json(tmp_path: Path) -> None:
         (("compare", "nosuch"), "There is no release"),
         (("report", "nosuch"), "There is no release"),
         (("report", "--out", "/nosuch/folder/x.html"), "cannot be written"),
-        (("report", "--platform", "nosuch"), "Platform"),
+        (("report", "--platform", "nosuch"), "no platform 'nosuch'"),
     ],
 )
 def test_what_cannot_be_is_refused_in_words(arguments: tuple[str, ...], words: str) -> None:
