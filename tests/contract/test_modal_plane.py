@@ -464,20 +464,20 @@ def test_a_plane_ends_with_all_its_containers_when_whoever_started_it_is_killed(
         "    modal.Secret.objects.create('key', {'KEY': 'x'}, client=client.client)\n"
         "    client.deploy('tiny')\n"
         "    client.act('tiny', ('child', sys.argv[1] + '/child'))\n"
-        "    print(plane.root.name, flush=True)\n"
+        "    print(plane.root, flush=True)\n"
         "    time.sleep(600)\n"
     )
     starter = subprocess.Popen(
         [sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True, cwd=REPO
     )
     assert starter.stdout is not None
-    plane_id = starter.stdout.readline().strip()
+    root = Path(starter.stdout.readline().strip())
     child = int((tmp_path / "child").read_text())
-    assert plane_id
+    assert root.is_dir()
     assert psutil.pid_exists(child)
     starter.send_signal(signal.SIGKILL)
     starter.wait()
-    wait_until(lambda: not psutil.pid_exists(child) and not processes_with(PLANE_ENV, plane_id))
+    wait_until(lambda: not psutil.pid_exists(child) and not processes_with(PLANE_ENV, root.name) and not root.exists())
 
 
 def test_a_proxy_token_is_asked_for_where_the_function_says_so(tiny: Client, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import asyncio
 import json
 import logging
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Iterator
@@ -178,6 +179,7 @@ async def serve(root: Path, parent: int) -> None:
     ready.rename(root / "plane.json")
     await _until_alone(parent)
     await asyncio.to_thread(containers.kill_all, PLANE_ENV, plane_id)
+    shutil.rmtree(root, ignore_errors=True)
 
 
 async def _until_alone(parent: int) -> None:
