@@ -129,6 +129,11 @@ class World:
         """All records, newest first."""
         return list(json.loads(self.run("runs", "--json").stdout))
 
+    def ledger_records(self) -> list[dict[str, Any]]:
+        """All records as they lie in the ledger, oldest first; without a process of its own for each look."""
+        files = (self.local / "volumes" / "slipway-ledger" / "current").glob("records/*.json")
+        return [json.loads(file.read_bytes()) for file in sorted(files, key=lambda file: file.name)]
+
     def servers(self) -> dict[str, psutil.Process]:
         """Supervisors that run, by release."""
         found = {}
