@@ -38,7 +38,8 @@ docs: $(READY) ## the documentation as a site, in .site/; every link checked
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 test: lint types $(READY) ## everything the checks ask for
-	$(BIN)/python -m pytest $(SIDE_BY_SIDE)
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not alone"
+	$(BIN)/python -m pytest -m alone
 
 check: lint types $(READY) ## lint, types and the fast tests
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not slow" tests/unit

@@ -29,7 +29,7 @@ from tests.support.knob_server import serving
 from tests.support.knobs import Knobs
 from tests.support.miniature_process import API_KEY, CHECKPOINT, start, stop
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 TIMEOUT_S = 4.0
 """Of one request; a healthy one takes a tenth of a second."""

@@ -209,8 +209,10 @@ def test_killed_at_a_call_it_leaves_users_a_release_and_the_next_run_works(
 def test_a_job_that_outlives_the_run_that_started_it_is_picked_up_by_the_next(orchestra: Orchestra) -> None:
     release = orchestra.next_release()
     orchestra.plane.faults.add("VolumeCommit", "hang", by="container")
+    polls = len(orchestra.plane.calls("FunctionGetOutputs"))
     with subprocess.Popen(**orchestra.command(release), stdout=subprocess.PIPE) as process:
         orchestra.until_struck(process)
+        wait_until(lambda: len(orchestra.plane.calls("FunctionGetOutputs")) > polls)  # the call is written down by then
         process.kill()
     starts = len(orchestra.plane.calls("FunctionMap"))
     with subprocess.Popen(**orchestra.command(release), stdout=subprocess.PIPE) as process:

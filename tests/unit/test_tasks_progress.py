@@ -8,7 +8,7 @@ import pytest
 
 from slipway.platforms.port import Progress
 from slipway.records.events import StageEvent, publish
-from tasks import progress
+from tasks import artifacts, progress
 from tasks.progress import progress_artifact
 
 
@@ -25,8 +25,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, float, str]]:
         assert which == artifact
         made.append(("again", percent, description))
 
-    monkeypatch.setattr(progress, "create_progress_artifact", create)
-    monkeypatch.setattr(progress, "update_progress_artifact", update)
+    monkeypatch.setattr(artifacts, "create_progress_artifact", create)
+    monkeypatch.setattr(artifacts, "update_progress_artifact", update)
     return made
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import httpx
+import modal
 from modal_proto import api_pb2
 
 from tests.support.modal_plane.containers import PLANE_ENV, REPO, kill_all
@@ -214,8 +215,10 @@ def modal_plane(tmp_path: Path) -> Iterator[Plane]:
         )  # fmt: skip
         try:
             addresses = _wait_for(root / "plane.json", process, tmp_path / "plane.log")
+            _forget_client()
             yield Plane(root, addresses["grpc"], addresses["http"], process)
         finally:
+            _forget_client()
             process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(timeout=10)
@@ -223,6 +226,11 @@ def modal_plane(tmp_path: Path) -> Iterator[Plane]:
             process.wait()
             kill_all(PLANE_ENV, root.name)
             shutil.rmtree(root, ignore_errors=True)
+
+
+def _forget_client() -> None:
+    """Modal keeps one client a process, whatever its environment says later: it may be of another plane."""
+    modal.client._Client._set_env_client(None)
 
 
 def _wait_for(file: Path, process: subprocess.Popen[bytes], log: Path) -> dict[str, str]:
