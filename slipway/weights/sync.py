@@ -225,9 +225,17 @@ def _told_to_end() -> Iterator[None]:
     before = signal.signal(signal.SIGTERM, _end)
     try:
         yield
+    except _ToldToEnd:
+        raise Transient(
+            "The sync was told to end; what is whole was kept.", remedy="Run again: it fetches the rest."
+        ) from None
     finally:
         signal.signal(signal.SIGTERM, before)
 
 
+class _ToldToEnd(BaseException):
+    """No `Exception`: it may come in the middle of a commit, whose own failures are passed over."""
+
+
 def _end(_number: int, _frame: FrameType | None) -> NoReturn:
-    raise Transient("The sync was told to end; what is whole was kept.", remedy="Run again: it fetches the rest.")
+    raise _ToldToEnd

@@ -42,7 +42,7 @@ from tests.support.hub_answers import always, asked, first
 from tests.support.hub_faults import FaultyHub
 from tests.support.weights_place import WeightsPlace, flip
 from tests.support.weights_repo import INDEX, REPO, SHARDS, index_of, shard_bytes, with_header, write_repo
-from tests.support.weights_volume import VolumeDouble
+from tests.support.weights_volume import JobDouble, VolumeDouble
 
 FIRST, SECOND, THIRD = SHARDS
 ROOT = Path(__file__).parents[2]
@@ -493,6 +493,17 @@ def test_told_to_end_it_commits_what_is_whole(place: WeightsPlace) -> None:
         assert child.wait(20) != 0
     place.hub.stall_on = None
     assert len(missing(place.volume, place.manifest)) < len(place.manifest.files)
+    settles(place)
+
+
+def test_told_to_end_in_the_middle_of_a_commit_it_ends(place: WeightsPlace) -> None:
+    place.hub.stall_on = THIRD
+    job = JobDouble(place.volume)
+    job.mount.on_commit = lambda: signal.raise_signal(signal.SIGTERM) if job.mount.commits == 1 else None
+    manifest = place.manifest.model_dump(mode="json")
+    with pytest.raises(Transient, match="told to end"):
+        sync_module.sync(job.context, manifest=manifest, endpoint=place.url, token_env=None, max_workers=1, stall_s=20)
+    place.hub.stall_on = None
     settles(place)
 
 
