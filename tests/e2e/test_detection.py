@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from tests.support.miniature_process import API_KEY, CHECKPOINT, start, stop
 
 pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
+ATTEMPTS = 3
 TIMEOUT_S = 4.0
 """Of one request; a healthy one takes a tenth of a second."""
 
@@ -114,7 +115,19 @@ def baseline(healthy: Evidence) -> dict[str, Comparable]:
 
 def verdicts(knobs: Knobs, folder: Path, baseline: Mapping[str, Comparable], *gates: str) -> dict[str, Verdict]:
     chosen = profile(*gates)
-    return {v.gate: v for v in judge(chosen, observed(knobs, chosen, folder, baseline))}
+    found = measured_well(lambda place: observed(knobs, chosen, place, baseline), chosen, folder)
+    return {v.gate: v for v in judge(chosen, found)}
+
+
+def measured_well(measure: Callable[[Path], Evidence], chosen: Profile, folder: Path) -> Evidence:
+    """Measured again, as the client says itself, where it had no processor for too long."""
+    for attempt in range(ATTEMPTS):
+        place = folder / f"attempt-{attempt}"
+        place.mkdir()
+        found = measure(place)
+        if not any("measurement is invalid" in verdict.reason for verdict in judge(chosen, found)):
+            break
+    return found
 
 
 def test_healthy_server_passes_every_gate(tmp_path: Path, baseline: dict[str, Comparable]) -> None:
@@ -200,11 +213,15 @@ def _spoil_one_scale(checkpoint: Path) -> None:
 @pytest.mark.parametrize(("tpot_s", "passes"), [(0.003, True), (0.0039, False)])
 def test_slower_than_the_live_release_is_caught_without_any_ledger(tpot_s: float, passes: bool, tmp_path: Path) -> None:
     chosen = profile("tpot_s.p50.baseline@chat")
-    save_facts(tmp_path, Facts())
     # Slow enough that two servers and the client keep up beside each other on two cores.
     with serving(Knobs(seed=1, tpot_s=0.003)) as live_url, serving(Knobs(tpot_s=tpot_s)) as url:
         live, candidate = Endpoint(live_url, Knobs().model), Endpoint(url, Knobs().model)
-        evidence = session(candidate, chosen, tmp_path, live=live, timeout_s=20, progress=lambda _: None)
+
+        def measure(place: Path) -> Evidence:
+            save_facts(place, Facts())
+            return session(candidate, chosen, place, live=live, timeout_s=20, progress=lambda _: None)
+
+        evidence = measured_well(measure, chosen, tmp_path)
     assert [sample.request_id for sample in evidence.live["chat"]] == [s.request_id for s in evidence.samples["chat"]]
     (found,) = judge(chosen, evidence)
     assert (found.n, found.decision is Decision.PASS) == (WORKLOADS["chat"]["blocks"], passes), found.reason
