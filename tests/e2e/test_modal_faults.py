@@ -206,26 +206,6 @@ def test_killed_at_a_call_it_leaves_users_a_release_and_the_next_run_works(
 
 
 @pytest.mark.timeout(600)
-def test_a_job_that_outlives_the_run_that_started_it_is_picked_up_by_the_next(orchestra: Orchestra) -> None:
-    release = orchestra.next_release()
-    orchestra.plane.faults.add("VolumeCommit", "hang", by="container")
-    polls = len(orchestra.plane.calls("FunctionGetOutputs"))
-    with subprocess.Popen(**orchestra.command(release), stdout=subprocess.PIPE) as process:
-        orchestra.until_struck(process)
-        wait_until(lambda: len(orchestra.plane.calls("FunctionGetOutputs")) > polls)  # the call is written down by then
-        process.kill()
-    starts = len(orchestra.plane.calls("FunctionMap"))
-    with subprocess.Popen(**orchestra.command(release), stdout=subprocess.PIPE) as process:
-        polls = len(orchestra.plane.calls("FunctionGetOutputs"))
-        wait_until(lambda: len(orchestra.plane.calls("FunctionGetOutputs")) > polls + 2)
-        orchestra.plane.faults.clear()
-        told, _ = process.communicate(timeout=LONG_S)
-    assert process.returncode == 0, told
-    assert len(orchestra.plane.calls("FunctionMap")) == starts
-    assert orchestra.work_done(release) == 1
-    orchestra.must_be_whole(release)
-
-
 def test_an_image_that_does_not_build_is_told_with_its_log(orchestra: Orchestra) -> None:
     before, release = orchestra.users, orchestra.next_release()
     orchestra.plane.faults.fail_image_build("step 7\nerror: no space left on device\n")
