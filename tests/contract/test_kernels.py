@@ -99,23 +99,26 @@ def test_a_failure_comes_back_with_its_cause_and_leaves_the_volume_as_it_was(pla
 
 
 def test_a_job_that_is_cancelled_leaves_no_compiler(place: Place) -> None:
-    handle = place.platform.start_job(job(place, SGLANG_DOUBLE="hang"))
+    handle = place.platform.start_job(job(place, SGLANG_DOUBLE="hang", MARK=str(place.scratch)))
 
     def cancel(progress: Progress) -> None:
         if progress.done >= 1:
+            assert engines_marked(str(place.scratch))
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         handle.wait(timeout_s=LONG_S, progress=cancel)
     handle.cancel()
-    wait_until_gone_with(str(place.kept))
+    wait_until(lambda: not engines_marked(str(place.scratch)))
 
 
-def wait_until_gone_with(word: str) -> None:
-    """No process of the double is left that was told of this place."""
+def engines_marked(mark: str) -> list[int]:
+    """Pids of the double's processes that were started with this mark in their environment."""
+    return [process.pid for process in psutil.process_iter() if is_engine(process, mark)]
 
-    def left() -> list[psutil.Process]:
-        found = psutil.process_iter(["cmdline"])
-        return [process for process in found if any(word in part for part in process.info["cmdline"] or ())]
 
-    wait_until(lambda: not left())
+def is_engine(process: psutil.Process, mark: str) -> bool:
+    try:
+        return "sglang" in " ".join(process.cmdline()) and process.environ().get("MARK") == mark
+    except psutil.Error:  # gone meanwhile
+        return False

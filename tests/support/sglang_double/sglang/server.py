@@ -66,8 +66,8 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(400, b'{"object":"error","message":"Input length exceeds the limit."}')
             return
         sampled = (body.get("temperature") or 0) > 0
-        kernels.request(tokens=tokens, sampled=sampled, running=Handler.most)
-        with Handler.lock:
+        with Handler.lock:  # one scheduler compiles, as in the original
+            kernels.request(tokens=tokens, sampled=sampled, running=Handler.most)
             Handler.running -= 1
         usage = {"prompt_tokens": tokens, "completion_tokens": 1, "total_tokens": tokens + 1}
         if body.get("stream"):
