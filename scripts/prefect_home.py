@@ -3,9 +3,10 @@
     python -m scripts.prefect_home up         start what does not run, deploy, print the address (`make prefect`)
     python -m scripts.prefect_home down       end it all (`make prefect-stop`)
 
-Everything is one process tree below a keeper, which starts server or worker again when one of them ends. What it keeps
-lies in `$SLIPWAY_HOME/prefect-home`: the database, logs of both, and who the keeper is. It listens on the loopback
-interface, on `$PREFECT_PORT` or 4200.
+Server and worker are children of a keeper, which starts them again when one of them ends. The worker's runs are in
+sessions of their own: they outlive a worker that is killed, and are known by the home in their environment. What it
+keeps lies in `$SLIPWAY_HOME/prefect-home`: the database, logs of both, and who the keeper is. It listens on the
+loopback interface, on `$PREFECT_PORT` or 4200.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Final
 
 import httpx
+import psutil
 
 from flows.server import QUIET
 from slipway.errors import Crashed, Misconfigured, SlipwayError
@@ -33,8 +35,11 @@ ROOT: Final = Path(__file__).parents[1]
 POOL: Final = "slipway"
 START_TIMEOUT_S: Final = 240.0  # the first start migrates a database: up to a minute on a busy laptop
 STOP_GRACE_S: Final = 10.0
+RUN_GRACE_S: Final = 30.0  # as long as Prefect gives a run that is cancelled
 RESTART_PAUSE_S: Final = 2.0
 POLL_S: Final = 0.2
+RUN_MODULES: Final = ("prefect.engine", "prefect.runner.")
+"""What a run's process is started with: its preparation, then the flow in the same process."""
 PREFECT: Final = (sys.executable, "-m", "prefect", "--no-prompt")
 
 
@@ -170,13 +175,32 @@ def _child(place: Home, name: str, arguments: tuple[str, ...]) -> subprocess.Pop
 
 
 def down(place: Home) -> bool:
-    """End it all, runs that are under way too; whether there was anything."""
+    """End it all; whether there was anything. Runs go first, so that they can take back and tell what they began."""
     keeper = place.keeper()
-    if keeper is None:
-        return False
-    end(keeper, grace_s=STOP_GRACE_S)
+    ended = _end_runs(place)
+    if keeper is not None:
+        end(keeper, grace_s=STOP_GRACE_S)
+        ended += 1 + _end_runs(place)  # what the worker began meanwhile
     place.keeper_file.unlink(missing_ok=True)
-    return True
+    return ended > 0
+
+
+def _end_runs(place: Home) -> int:
+    """End the processes of runs, also those whose worker was killed; how many there were."""
+    runs = [run for process in psutil.process_iter() if (run := _run_in(process, place))]
+    for run in runs:
+        end(run, grace_s=RUN_GRACE_S)
+    return len(runs)
+
+
+def _run_in(process: psutil.Process, place: Home) -> ProcessIdentity | None:
+    """The process, if it leads the session of a run: what a run starts inherits its environment, and is none."""
+    try:
+        prefects = any(word.startswith(RUN_MODULES) for word in process.cmdline())
+        ours = prefects and process.environ().get("PREFECT_HOME") == str(place.directory)
+        return identify(process.pid) if ours else None
+    except psutil.Error:
+        return None
 
 
 def main() -> int:
