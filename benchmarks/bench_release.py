@@ -5,9 +5,9 @@
 A first release fetches, verifies and compiles everything; the others find all of it there. `temporary` starts
 Prefect's server for each run, `running` uses one that is up, and `unchecked` is the same without the checks of
 conformance: what it is faster by is what they cost. Overhead is what the record says: wall time of
-the flow that no stage accounts for. The line `prefect` says what its server keeps of one release. The table at the end
-has, for every gate, the worst bound of all runs: what was nearest to its limit (docs/profiles.md says how limits are
-set from it).
+the flow that no stage accounts for. The line `prefect` says what its server keeps of one release, `calls` what it is
+asked for one, by its own log. The table at the end has, for every gate, the worst bound of all runs: what was nearest
+to its limit (docs/profiles.md says how limits are set from it).
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -92,6 +94,15 @@ def show_prefect(url: str) -> None:
     )
 
 
+def show_calls(log: Path) -> None:
+    """What the server was asked for one release, in the mean of several, by kind; without waiting for it to be up."""
+    requests = re.findall(r'"([A-Z]+|WebSocket) /api/([^/ ?]+)', log.read_text())
+    kinds = Counter(f"{method} {resource}" for method, resource in requests if resource != "health")
+    releases = kinds["WebSocket events"]  # one connection a process
+    listed = ", ".join(f"{kind} {count / releases:.3g}" for kind, count in kinds.most_common())
+    print(f"calls      {kinds.total() / releases:.3g} requests a release: {listed}")
+
+
 def without_conformance(home: str) -> str:
     """The miniature's profile without the checks of the API, as a file."""
     document = load_profile("miniature").model_dump(mode="json")
@@ -113,11 +124,13 @@ def main() -> None:
         try:
             first_s, first = release(environment)
             temporary = [release(environment) for _ in range(runs)]
+            os.environ["PREFECT_SERVER_LOGGING_LEVEL"] = "INFO"  # every request is a line of its log
             server = start_prefect_server(Path(home) / "prefect")
             try:
                 wait_until_up(server)
                 environment["PREFECT_API_URL"] = server.url
                 running = [release(environment) for _ in range(runs)]
+                show_calls(Path(home) / "prefect" / "server.log")
                 show_prefect(server.url)
                 unchecked = [release(environment, without_conformance(home)) for _ in range(runs)]
             finally:
