@@ -15,6 +15,7 @@ from typer.main import get_command, get_group
 
 COMMANDS: Final = {
     "redeploy": "redeploy:redeploy",
+    "precompile": "precompile:precompile",
     "plan": "plan:plan",
     "resolve": "resolve:resolve",
     "explain": "explain:explain",

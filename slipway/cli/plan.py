@@ -16,6 +16,7 @@ from slipway.preflight.plan import Finding, Plan, Severity, errors_among
 from slipway.profile import Profile, load_profile
 from slipway.records import capacity as shown
 from slipway.stages.forecast import plan_without_platform
+from slipway.stages.names import Stage
 
 _COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.NOTE: "blue"}
 
@@ -38,9 +39,9 @@ def plan(
             raise typer.Exit(2)
 
 
-def show_plan(profile: Profile, *, as_json: bool) -> Plan:
-    """Make the plan of a profile and print it."""
-    made = _make(profile)
+def show_plan(profile: Profile, *, last: Stage = Stage.PROMOTE, as_json: bool) -> Plan:
+    """Make the plan of a profile, up to the last stage that runs, and print it."""
+    made = _make(profile).until(last)
     _print(profile, made, as_json=as_json)
     return made
 

@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import atexit
 import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
-from importlib import import_module
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from flows import server
-from slipway.cli import live
 from slipway.cli.approval import ask_in_terminal
-from slipway.cli.output import friendly_errors, out, print_json, say, show_verdicts
+from slipway.cli.conducted import run_and_exit
+from slipway.cli.output import friendly_errors
 from slipway.cli.plan import show_plan
-from slipway.errors import ERROR_KINDS, Crashed, Misconfigured, SlipwayError
-from slipway.profile import Overrides, load_profile, overridden, parse_overrides
-from slipway.profile.load import is_file
-from slipway.records.events import Observer, StageEvent, observed_by
-from slipway.records.ledger import Ledger
-from slipway.records.record import ReleaseRecord
+from slipway.errors import Misconfigured
+from slipway.profile import load_profile, overridden, parse_overrides
 from slipway.stages.approval import asked_by, nobody
-from slipway.stages.surroundings import home, open_platform
-from slipway.units import show_seconds, show_usd
 
 
 class Ask(StrEnum):
@@ -68,38 +60,10 @@ def redeploy(  # noqa: PLR0913 - one parameter for each option: typer reads them
         if dry_run:
             show_plan(chosen, as_json=as_json)
             return
-        platform = open_platform(chosen.platform)
-        seen: list[str] = []
-
-        def note(event: StageEvent) -> None:
-            if event.release_id:  # a run that waits for another one has none yet
-                seen.append(event.release_id)
-
-        try:
-            with _observer(as_json=as_json) as observer, observed_by(observer), observed_by(note):
-                state = _run_flow(profile, overrides, approval, as_json=as_json)
-        except KeyboardInterrupt:
-            if not seen:
-                raise
-        else:
-            if not seen:
-                kind = ERROR_KINDS.get(state.name or "", Crashed)
-                raise kind(state.message or "The flow ended before it began.", remedy="")
-        record = Ledger(platform).load(seen[-1])
-    if as_json:
-        print_json(record.model_dump(mode="json"))
-    else:
-        _show_result(record, platform.live_url(record.app))
-    raise typer.Exit(SlipwayError.exit_code if record.exit_code is None else record.exit_code)
-
-
-@contextmanager
-def _observer(*, as_json: bool) -> Iterator[Observer]:
-    if as_json:
-        yield live.json_lines
-    else:
-        with live.display(out) as observer:
-            yield observer
+        with _asking(approval, as_json=as_json):
+            run_and_exit(
+                "redeploy:redeploy", profile, chosen, as_json=as_json, overrides=overrides, approval=approval.value
+            )
 
 
 def parse_limit(text: str) -> dict[str, str]:
@@ -118,12 +82,6 @@ def parse_limit(text: str) -> dict[str, str]:
     return {"gate": found["gate"], found["kind"]: found["value"]}
 
 
-def _run_flow(profile: str, overrides: Overrides, approval: Ask, *, as_json: bool) -> Any:
-    """Run the flow in this process; Prefect's server is the user's, or one that ends with this process."""
-    with _asking(approval, as_json=as_json):
-        return _flow(profile, overrides, approval)
-
-
 @contextmanager
 def _asking(approval: Ask, *, as_json: bool) -> Iterator[None]:
     """Who is asked for approval: whoever sits at this terminal, else whoever looks at Prefect's pages.
@@ -139,27 +97,3 @@ def _asking(approval: Ask, *, as_json: bool) -> Iterator[None]:
     else:
         with asked_by(nobody):
             yield
-
-
-def _flow(profile: str, overrides: Overrides, approval: Ask) -> Any:
-    server.log_to_server_only()
-    own = None if server.is_configured() else server.start_prefect_server(home() / "prefect")
-    if own:
-        atexit.register(own.stop)
-    flows = import_module("flows.redeploy")  # takes seconds: other commands do without, and the server boots meanwhile
-    if own:
-        server.wait_until_up(own)
-    place = {"profile_file" if is_file(profile) else "profile": profile}
-    return flows.redeploy(**place, overrides=overrides, approval=approval.value, return_state=True)
-
-
-def _show_result(record: ReleaseRecord, url: str) -> None:
-    show_verdicts(record.verdicts)
-    word = record.outcome.value.replace("_", " ")
-    colour = "green" if record.exit_code == 0 else "red"
-    say(f"[bold {colour}]{word}[/] {record.release_id}:", record.reason)
-    work_s = sum(stage.seconds for stage in record.stages)
-    took = f"{show_seconds(work_s)} in stages, {show_seconds(record.overhead_s)} overhead, {show_usd(record.cost_usd)}"
-    say(took + f"; `slipway show {record.release_id}` has the whole record")
-    if record.exit_code == 0:
-        say(f"users reach it at {url}/v1; `slipway stop {record.app}` ends it")

@@ -125,6 +125,10 @@ class Plan(BaseModel):
         """The planned step of a stage."""
         return next(step for step in self.steps if step.stage == stage)
 
+    def until(self, last: str) -> Plan:
+        """The plan of a run that ends after a stage."""
+        return self.model_copy(update={"steps": self.steps[: self.steps.index(self.step(last)) + 1]})
+
 
 def errors_among(findings: Sequence[Finding]) -> list[Finding]:
     """Findings that keep a run from starting: errors that nobody has waived."""

@@ -100,3 +100,24 @@ def test_one_release_at_a_time(released: World) -> None:
         second = released.redeploy(released.profile())
         assert (second["error"], second["returncode"]) == ("Busy", 2)
         assert first.finish()["outcome"] == "promoted"
+
+
+@pytest.mark.usefixtures("prefect_api")
+def test_kernels_are_compiled_ahead_without_a_release(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    profile = world.profile()
+
+    done = world.run("precompile", profile, "--json")
+
+    assert done.returncode == 0, done.stderr
+    record = json.loads(done.stdout.splitlines()[-1])
+    assert record["outcome"] == "prepared"
+    stages = [(stage["name"], stage["status"]) for stage in record["stages"]]
+    assert stages == [(name, "done") for name in STAGES[: STAGES.index(Stage.PRECOMPILE) + 1]]
+    assert not world.servers()
+    steps = json.loads(world.run("precompile", profile, "--dry-run", "--json").stdout)["steps"]
+    assert [(step["stage"], step["runs"]) for step in steps] == [
+        ("sync weights", False),
+        ("verify volume", True),
+        ("precompile kernels", False),
+    ]
