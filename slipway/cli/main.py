@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import signal
 import sys
@@ -97,6 +99,9 @@ def main() -> None:
     spare_loopback_from_proxies()
     # Looking for plugins, of which Slipway uses none, reads the metadata of every package there is.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    # Prefect makes half a million objects that stay: to look for garbage among them takes a second at the end alone.
+    gc.set_threshold(100_000)
+    atexit.register(gc.freeze)
     # Told to end, a run takes back what it began, as it does on Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

@@ -67,7 +67,7 @@ def read_questions(data: bytes) -> dict[str, Asked]:
         Corrupt: If it cannot be read.
     """
     try:
-        table = pq.read_table(io.BytesIO(data), page_checksum_verification=True, use_threads=False)
+        table = pq.ParquetFile(io.BytesIO(data), page_checksum_verification=True).read(use_threads=False)
         return {row["request_id"]: _asked(row) for row in table.to_pylist()}
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
         raise Corrupt(f"The stored questions cannot be read: {error}.", remedy="Measure again.") from None

@@ -204,9 +204,8 @@ def _values(table: pa.Table) -> Iterator[tuple[str, list[Any]]]:
 
 def _read(data: bytes) -> pa.Table:
     try:
-        table = pq.read_table(
-            pa.BufferReader(data), page_checksum_verification=True, use_threads=False, pre_buffer=False
-        )
+        file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)  # `read_table` imports pandas
+        table = file.read(use_threads=False)
         table.validate(full=True)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise _corrupt(error) from None

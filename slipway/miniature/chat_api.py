@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import uuid
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
 from jsonschema import Draft202012Validator, SchemaError
 from starlette.requests import Request
 from starlette.responses import Response
@@ -145,15 +147,23 @@ def _check(body: ChatRequest, max_tokens: int | None, context_length: int) -> No
         if not _tools_on_offer(body):
             raise ApiError(f"Tool '{body.tool_choice.function.name}' not found in tools list.")
     for number, tool in enumerate(body.tools or ()):
-        try:
-            Draft202012Validator.check_schema(tool.function.parameters or {})
-        except SchemaError as error:
-            raise ApiError(f"Tool {number} function has invalid 'parameters' schema: {error}") from error
+        if error := _fault_of_schema(orjson.dumps(tool.function.parameters or {})):
+            raise ApiError(f"Tool {number} function has invalid 'parameters' schema: {error}")
     if max_tokens and max_tokens > context_length:
         raise ApiError(
             f"max_completion_tokens is too large: {max_tokens}."
             f"This model supports at most {context_length} completion tokens."
         )
+
+
+@functools.lru_cache(maxsize=256)
+def _fault_of_schema(schema: bytes) -> str:
+    """What is wrong with a JSON schema; empty if nothing. Clients send the same tools again and again."""
+    try:
+        Draft202012Validator.check_schema(orjson.loads(schema))
+    except SchemaError as error:
+        return str(error)
+    return ""
 
 
 def _tools_on_offer(body: ChatRequest) -> tuple[Tool, ...]:

@@ -159,6 +159,7 @@ def identity(record: ReleaseRecord) -> dict[str, str]:
         "manifest digest": record.manifest_digest,
         "kernel cache key": record.kernel_key,
         "image": str(engine.get("image") or ""),
+        "Slipway": record.slipway_version,
         "engine": " ".join(filter(None, (engine.get("kind"), record.server.get("version") or engine.get("version")))),
     }
 

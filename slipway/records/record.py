@@ -68,6 +68,7 @@ class ReleaseRecord(BaseModel):
     Attributes:
         schema_version: Version of this layout.
         release_id: The run's and the release's id.
+        slipway_version: The Slipway that did it, with the commit of its checkout; empty in records of before.
         app: What was released.
         started_at: Begin, UTC.
         ended_at: End, UTC.
@@ -100,6 +101,7 @@ class ReleaseRecord(BaseModel):
 
     schema_version: int = SCHEMA_VERSION
     release_id: str
+    slipway_version: str = ""
     app: str
     started_at: datetime
     ended_at: datetime | None = None

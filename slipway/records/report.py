@@ -25,6 +25,7 @@ def report(record: ReleaseRecord) -> str:
         ("Model", f"{record.profile['model']['repo']} at {record.commit[:12] or 'unresolved'}"),
         ("Weights (manifest digest)", record.manifest_digest[:16] or "unresolved"),
         ("Kernel cache key", record.kernel_key[:16] or "unresolved"),
+        ("Slipway", record.slipway_version or "not recorded"),
         ("Serves as version", _version(record)),
         ("Cost", show_usd(record.cost_usd)),
         ("Overhead outside the stages", show_seconds(record.overhead_s)),

@@ -84,7 +84,7 @@ def check(file: DatasetFile, data: bytes) -> None:
 
 
 def _parquet(data: bytes) -> list[Row]:
-    rows: list[Row] = pq.read_table(io.BytesIO(data), use_threads=False).to_pylist()
+    rows: list[Row] = pq.ParquetFile(io.BytesIO(data)).read(use_threads=False).to_pylist()
     return rows
 
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
 
 from slipway.records.plots import theme
 
@@ -34,7 +34,7 @@ def logarithmic(axes: Axes, *, y: bool = False) -> None:
     (axes.set_yscale if y else axes.set_xscale)("log")
     axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.set_major_formatter(FormatStrFormatter("%g"))
-    axis.set_minor_formatter(NullFormatter())
+    axis.set_minor_locator(NullLocator())
     axes.grid(visible=True, alpha=0.6)
 
 
