@@ -21,6 +21,7 @@ from slipway.preflight.plan import Plan
 from slipway.profile import Profile
 from slipway.records.events import EventKind, StageEvent, publish
 from slipway.records.ledger import Ledger
+from slipway.records.origin import slipway_version
 from slipway.records.record import Outcome, ReleaseRecord, StageRecord, StageStatus
 from slipway.stages.budget import Purse
 from slipway.stages.cost import charge, told
@@ -57,6 +58,7 @@ class Run:
         self.ledger = Ledger(platform)
         self.record = ReleaseRecord(
             release_id=new_release_id(profile.app),
+            slipway_version=slipway_version(),
             app=profile.app,
             started_at=utc_now(),
             profile=profile.model_dump(mode="json"),

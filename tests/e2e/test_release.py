@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from slipway.profile import Profile
+from slipway.records.origin import slipway_version
 from slipway.stages.names import Stage
 from tests.support.world import API_KEY, APP, World
 
@@ -112,6 +113,7 @@ def test_kernels_are_compiled_ahead_without_a_release(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     record = json.loads(done.stdout.splitlines()[-1])
     assert record["outcome"] == "prepared"
+    assert record["slipway_version"] == slipway_version()
     stages = [(stage["name"], stage["status"]) for stage in record["stages"]]
     assert stages == [(name, "done") for name in STAGES[: STAGES.index(Stage.PRECOMPILE) + 1]]
     assert not world.servers()

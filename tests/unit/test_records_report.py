@@ -88,7 +88,7 @@ def test_whole_report_says_what_matters() -> None:
     text = report(record())
     for part in ("# Release mini.1", "rolled back", "because", "4 (before: 3)", "$13.50", "12.3 ms", "1m15s", "2.877"):
         assert part in text
-    assert [len(table) for table in tables(text)] == [9, 2, 2, 4]  # with their headers
+    assert [len(table) for table in tables(text)] == [10, 2, 2, 4]  # with their headers
 
 
 @pytest.mark.parametrize("render", [report, plan_table, gate_table])
