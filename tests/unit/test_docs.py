@@ -27,6 +27,7 @@ from slipway.preflight.subject import subject
 from slipway.profile import load_profile
 from slipway.stages.forecast import gpu_seconds
 from slipway.stages.names import ON_GPU, Stage
+from tests.support.browser import Watched, chromium, keep_screenshot
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -176,14 +177,37 @@ def test_the_example_workflow_is_one() -> None:
     assert load_profile(given[given.index("--profile") + 1]).api_key_secret in str(job)
 
 
-@pytest.mark.slow
-def test_the_site_is_built_whole_and_asks_no_other_host(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site, built."""
+    place = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(place)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr
+    return place
+
+
+@pytest.mark.slow
+def test_the_site_is_built_whole_and_asks_no_other_host(site: Path) -> None:
     for page in [*DOCS.glob("*.md"), ROOT / "CONTRIBUTING.md"]:
-        html = (tmp_path / page.with_suffix(".html").name).read_text()
+        html = (site / page.with_suffix(".html").name).read_text()
         assert not re.findall(r"<(?:script|link|img|iframe)[^>]*(?:src|href)=\"?(?:https?:)?//[^>]*>", html)
+
+
+@pytest.mark.slow
+def test_search_finds_a_page_of_the_site_opened_from_disk(site: Path, tmp_path: Path) -> None:
+    with chromium() as browser:
+        watched = Watched(browser.new_page())
+        watched.page.goto((site / "index.html").as_uri())
+        watched.page.get_by_role("textbox", name="Search").fill("accept length")
+        found = watched.page.locator(".md-search-result__link")
+        found.first.wait_for()
+        keep_screenshot(watched.page, tmp_path, "docs-search")
+        assert any("accept" in text.lower() for text in found.all_inner_texts())
+        found.first.click()
+        watched.page.wait_for_url(lambda url: "index.html" not in url)
+    assert {request.partition(":")[0] for request in watched.requests} <= {"file", "data", "blob"}
+    assert not watched.complaints
 
 
 def test_every_error_is_explained_with_its_exit_code() -> None:
