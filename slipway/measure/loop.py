@@ -28,6 +28,9 @@ NAP_FROM_STREAMS = 5
 """With fewer, a nap would save next to nothing, and could merge events of very fast streams."""
 
 SWEEP_NS = 100_000_000
+LOOKS_A_TURN = 8
+"""Connections looked at in one turn while sweeping: all 256 at once would keep the next events waiting for 5 ms."""
+
 BLOCKED_NS = 50_000
 """A wait that took longer than this was one: what woke it up had not waited before."""
 
@@ -105,6 +108,7 @@ class _Loop:
         self._on_done: Callable[[int], None] = lambda _: None
         self._clock = stamps.WallClock()
         self._swept_ns = 0
+        self._unswept: list[Connection] = []
         self._woke_ns = 0
 
     def run(self, on_done: Callable[[int], None], on_ready: Callable[[], None]) -> Record:
@@ -247,8 +251,10 @@ class _Loop:
             if connections.get(connection.fd) is connection:
                 self._write(connection)
         now_ns = time.perf_counter_ns()
-        swept = now_ns - self._swept_ns > SWEEP_NS
-        if swept:
+        swept = bool(self._unswept) or now_ns - self._swept_ns > SWEEP_NS
+        if self._unswept:
+            self._look_at(LOOKS_A_TURN if ready else len(self._unswept))
+        elif swept:
             self._sweep(now_ns)
         return not (noticed or writable or swept or (due_ns is not None and due_ns <= now_ns))
 
@@ -284,16 +290,11 @@ class _Loop:
             self._idle.append(connection)
 
     def _sweep(self, now_ns: int) -> None:
-        """What need not be done at each wake-up: compare the clocks, give up what is overdue.
-
-        Ends that a read's tail did not give away (a server that sends more than its response) are found here.
-        """
-        self._choose_nap(now_ns - self._swept_ns)
+        """What need not be done at each wake-up: compare the clocks, give up what is overdue, begin to look around."""
+        self._choose_nap(now_ns)
         self._swept_ns = now_ns
         self._clock.measure()
-        for connection in list(self._connections.values()):
-            if connection.arrived:
-                self._examine(connection)
+        self._unswept = [connection for connection in self._connections.values() if connection.arrived]
         for connection in list(self._connections.values()):
             flight = connection.flight
             if connection.opening and now_ns - connection.began_ns > 1e9 * CONNECT_TIMEOUT_S:
@@ -304,10 +305,20 @@ class _Loop:
         while self._waiting and now_ns > self._waiting[0].deadline_ns:
             self._end(self._waiting.popleft(), self._overdue)
 
-    def _choose_nap(self, passed_ns: int) -> None:
-        """Follow the fastest stream; what has arrived since the last sweep was not looked at yet."""
-        most = max((len(connection.arrived) for connection in self._connections.values()), default=0)
-        self._nap_ns = nap_ns(passed_ns, most)
+    def _look_at(self, count: int) -> None:
+        """Go on with the sweep: find the ends that a read's tail did not give away.
+
+        Servers that send more than their response make such ends.
+        """
+        looked_at, self._unswept = self._unswept[:count], self._unswept[count:]
+        for connection in looked_at:
+            if self._connections.get(connection.fd) is connection:
+                self._examine(connection)
+
+    def _choose_nap(self, now_ns: int) -> None:
+        """Follow the fastest stream, by what has arrived and was not looked at yet."""
+        arrived = max((connection.arrived for connection in self._connections.values()), key=len, default=[])
+        self._nap_ns = nap_ns(now_ns - arrived[0][0], len(arrived)) if arrived else NAP_NS
         self._naps.append((time.perf_counter_ns(), self._nap_ns))
 
     @property
