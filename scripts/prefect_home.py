@@ -3,10 +3,10 @@
     python -m scripts.prefect_home up         start what does not run, deploy, print the address (`make prefect`)
     python -m scripts.prefect_home down       end it all (`make prefect-stop`)
 
-Server and worker are children of a keeper, which starts them again when one of them ends. The worker's runs are in
-sessions of their own: they outlive a worker that is killed, and are known by the home in their environment. What it
-keeps lies in `$SLIPWAY_HOME/prefect-home`: the database, logs of both, and who the keeper is. It listens on the
-loopback interface, on `$PREFECT_PORT` or 4200.
+Server and worker are children of a keeper, which starts them again when one of them ends; they end with it. The
+worker's runs are in sessions of their own: they outlive a worker that is killed, and are known by the home in their
+environment. What it keeps lies in `$SLIPWAY_HOME/prefect-home`: the database, logs of both, and who the keeper is. It
+listens on the loopback interface, on `$PREFECT_PORT` or 4200.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ import psutil
 from flows.server import QUIET
 from slipway.errors import Crashed, Misconfigured, SlipwayError
 from slipway.files import write_atomic
-from slipway.processes import ProcessIdentity, end, identify
+from slipway.processes import ProcessIdentity, end, fork_guard, identify
 from slipway.stages.surroundings import home
 
 ROOT: Final = Path(__file__).parents[1]
@@ -41,6 +41,8 @@ POLL_S: Final = 0.2
 RUN_MODULES: Final = ("prefect.engine", "prefect.runner.")
 """What a run's process is started with: its preparation, then the flow in the same process."""
 PREFECT: Final = (sys.executable, "-m", "prefect", "--no-prompt")
+SERVER: Final = ("server", "start", "--host", "127.0.0.1", "--port")
+WORKER: Final = ("worker", "start", "--pool", POOL, "--type", "process", "--name", "here")
 
 
 class Home:
@@ -149,19 +151,17 @@ def _wait_until_up(place: Home) -> None:
 
 
 def keep(place: Home) -> int:
-    """Keep server and worker running until this process is told to end; `down` ends them with it."""
+    """Keep server and worker running until this process is told to end; however it ends, they end with it."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    commands = {
-        "server": ("server", "start", "--host", "127.0.0.1", "--port", str(place.port)),
-        "worker": ("worker", "start", "--pool", POOL, "--type", "process", "--name", "here"),
-    }
-    children: dict[str, subprocess.Popen[bytes]] = {}
+    reading, writing = os.pipe()
+    fork_guard(lifeline=reading, group=os.getpgrp(), close=[writing])
+    server = worker = None
     try:
         while True:
-            for name, command in commands.items():
-                if name not in children or children[name].poll() is not None:
-                    children[name] = _child(place, name, command)
-                    _wait_until_up(place)
+            if server is None or server.poll() is not None:
+                server = _child(place, "server", (*SERVER, str(place.port)))
+            if (worker is None or worker.poll() is not None) and place.answers():
+                worker = _child(place, "worker", WORKER)
             time.sleep(RESTART_PAUSE_S)
     except KeyboardInterrupt:
         return 0
