@@ -18,6 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,19 @@ class Orchestra:
     def work_done(self, release: str) -> int:
         return len((self.plane.file(WORK, release) or b"").splitlines())
 
+    def hang_in_the_job(self) -> None:
+        """Let the next job's commit hang. Containers that leave commit, too: servers other volumes, jobs this one."""
+        wait_until(lambda: not self.plane.containers("contract-jobs"))
+        self.plane.faults.add("VolumeCommit", "hang", by="container", matching=self.volume_id(WORK))
+
+    def volume_id(self, name: str) -> str:
+        """Modal's id of a volume that a job has."""
+        mounts = (
+            zip(job.volumes, job.proto.volume_mounts, strict=True)
+            for job in self.plane.definitions("contract-jobs").values()
+        )
+        return next(mount.volume_id for named, mount in chain.from_iterable(mounts) if named["name"] == name)
+
     def until_struck(self, process: subprocess.Popen[str]) -> None:
         """Until the fault has struck the run."""
         wait_until(lambda: self.plane.faults.listed()[0]["struck"] or process.poll() is not None)
@@ -157,27 +171,42 @@ def chosen(orchestra: Orchestra) -> list[Cell]:
 
 
 @pytest.mark.timeout(0 if CELLS == "all" else 900)
-def test_an_error_at_any_call_leaves_users_a_release_and_the_next_run_works(orchestra: Orchestra) -> None:
+def test_an_error_at_any_call_leaves_users_a_release_and_the_next_run_works(
+    orchestra: Orchestra, subtests: pytest.Subtests
+) -> None:
     for cell in chosen(orchestra):
-        before, release = orchestra.users, orchestra.next_release()
-        orchestra.plane.faults.add(cell.rpc, cell.kind, count=EXHAUSTED, after=cell.after, by="client")
-        first = orchestra.redeploy(release)
-        orchestra.plane.faults.clear()
+        with subtests.test(str(cell)):
+            survives(orchestra, cell)
 
-        steps = [json.loads(line) for line in first.stdout.splitlines()]
-        reached = [step["step"] for step in steps]
-        after_gates = "judged" in reached
-        assert orchestra.answers() in ({before, release} if after_gates else {before}), cell
-        assert first.returncode == 0 or steps[-1]["remedy"], cell
-        if cell.rpc != "AppStop":
-            assert orchestra.candidates() == [], cell
-        done = orchestra.work_done(release)
-        if first.returncode != 0:
-            again = orchestra.redeploy(release)
-            assert again.returncode == 0, (cell, again.stdout)
-        if "worked" in reached:
-            assert orchestra.work_done(release) == done == 1, cell
-        orchestra.must_be_whole(release)
+
+def survives(orchestra: Orchestra, cell: Cell) -> None:
+    """A release meets the fault, and the next run makes it good."""
+    before, release = orchestra.answers(), orchestra.next_release()
+    orchestra.plane.faults.add(cell.rpc, cell.kind, count=EXHAUSTED, after=cell.after, by="client")
+    first = orchestra.redeploy(release)
+    orchestra.plane.faults.clear()
+
+    steps = [json.loads(line) for line in first.stdout.splitlines()]
+    reached = [step["step"] for step in steps]
+    assert orchestra.answers() in ({before, release} if "judged" in reached else {before})
+    assert first.returncode == 0 or steps[-1]["remedy"]
+    if cell.rpc != "AppStop":
+        assert orchestra.candidates() == []
+    done = orchestra.work_done(release)
+    if first.returncode != 0:
+        again = orchestra.redeploy(release)
+        assert again.returncode == 0, again.stdout
+    if "worked" in reached:
+        assert orchestra.work_done(release) == done == 1
+    orchestra.must_be_whole(release)
+
+
+@pytest.mark.timeout(300)
+def test_a_switch_that_cannot_be_written_down_is_taken_back(orchestra: Orchestra) -> None:
+    last = orchestra.calls["VolumePutFiles"] - 1
+    survives(orchestra, Cell("VolumePutFiles", "internal", last))
+    history = json.loads(orchestra.plane.file("slipway-releases", f"apps/{APP}.json") or b"{}")["history"]
+    assert [release["version"] for release in history] == list(range(1, len(history) + 1))
 
 
 KILLS = [("AppPublish", 0), ("AppPublish", 1), ("VolumePutFiles", -1)]
@@ -206,6 +235,24 @@ def test_killed_at_a_call_it_leaves_users_a_release_and_the_next_run_works(
 
 
 @pytest.mark.timeout(600)
+def test_a_job_that_outlives_the_run_that_started_it_is_picked_up_by_the_next(orchestra: Orchestra) -> None:
+    release = orchestra.next_release()
+    orchestra.hang_in_the_job()
+    with subprocess.Popen(**orchestra.command(release), stdout=subprocess.PIPE) as process:
+        orchestra.until_struck(process)
+        process.kill()
+    starts = len(orchestra.plane.calls("FunctionMap"))
+    with subprocess.Popen(**orchestra.command(release), stdout=subprocess.PIPE) as process:
+        polls = len(orchestra.plane.calls("FunctionGetOutputs"))
+        wait_until(lambda: len(orchestra.plane.calls("FunctionGetOutputs")) > polls + 2)
+        orchestra.plane.faults.clear()
+        told, _ = process.communicate(timeout=LONG_S)
+    assert process.returncode == 0, told
+    assert len(orchestra.plane.calls("FunctionMap")) == starts
+    assert orchestra.work_done(release) == 1
+    orchestra.must_be_whole(release)
+
+
 def test_an_image_that_does_not_build_is_told_with_its_log(orchestra: Orchestra) -> None:
     before, release = orchestra.users, orchestra.next_release()
     orchestra.plane.faults.fail_image_build("step 7\nerror: no space left on device\n")
@@ -220,7 +267,7 @@ def test_an_image_that_does_not_build_is_told_with_its_log(orchestra: Orchestra)
 @pytest.mark.parametrize("fate", ["crashed", "lost", "preempted"])
 def test_a_job_whose_container_goes_ends_soon_and_the_next_run_does_its_work(orchestra: Orchestra, fate: str) -> None:
     release = orchestra.next_release()
-    orchestra.plane.faults.add("VolumeCommit", "hang", by="container")
+    orchestra.hang_in_the_job()
     with subprocess.Popen(**orchestra.command(release), stdout=subprocess.PIPE) as process:
         orchestra.until_struck(process)
         working = next(c for c in orchestra.plane.containers("contract-jobs") if c.calls)

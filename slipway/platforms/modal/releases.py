@@ -61,10 +61,12 @@ class Book:
     pending: Switch | None = None
 
     def concluded(self, switch: Switch, deployed: Deployed) -> Book:
-        """With a switch that came about."""
+        """With a switch that came about; one back to a version that was there adds none to the history."""
         version = switch.release.version
+        history = self.releases.history
+        known = history if self.releases.find(version) else (*history, switch.release)
         return Book(
-            Releases(version, (*self.releases.history, switch.release)),
+            Releases(version, known),
             self.placed | {version: deployed},
             self.servers | {version: switch.server_id},
         )
@@ -177,12 +179,11 @@ class LiveReleases:
                 self._put(switch)
             url = apps.url_of(app, handles.SERVE)
             self._await(url, switch.release, timeout_s or spec.replicas.startup_timeout_s)
-            deployed = _there(app)
+            switch = replace(switch, release=replace(switch.release, url=url))
+            _write(app, book.concluded(switch, _there(app)))
         except BaseException:
-            self._take_back(book, app)
+            self._take_back(replace(book, pending=None), app)
             raise
-        switch = replace(switch, release=replace(switch.release, url=url))
-        _write(app, book.concluded(switch, deployed))
         return switch.release
 
     def _put(self, switch: Switch) -> None:
@@ -195,15 +196,19 @@ class LiveReleases:
         wait_for_release(url, release.release_id, key, timeout_s=timeout_s)
 
     def _take_back(self, book: Book, app: str) -> None:
-        """Bring back the version that was live, if Modal has left it; without one, end what was begun."""
-        before = book.releases.find(book.releases.live)
+        """Bring back the version that was live, if Modal has left it; without one, end what was begun.
+
+        It is a switch like any other: whoever comes after a death in the middle must know which way it went.
+        """
+        before, now = book.releases.find(book.releases.live), apps.look(app)
         if before is None:
             apps.stop(app)
-        elif apps.look(app) not in {None, book.placed.get(before.version)}:
-            if not _rolled_back(app, book.placed.get(before.version), apps.look(app)):
-                self._put(Switch(before, book.servers[before.version], None))
-            if (now := apps.look(app)) is not None:
-                book = replace(book, placed=book.placed | {before.version: now})
+        elif now not in {None, book.placed.get(before.version)}:
+            back = Switch(before, book.servers[before.version], now)
+            _write(app, replace(book, pending=back))
+            if not _rolled_back(app, book.placed.get(before.version), now):
+                self._put(back)
+            book = book.concluded(back, _there(app))
         _write(app, book)
 
 
