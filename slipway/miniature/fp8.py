@@ -50,6 +50,8 @@ def dequantize_blocks(bits: npt.NDArray[np.uint8], scale_inv: FloatArray, block_
     Returns:
         The weights in float32, shape (n, k).
     """
-    rows, columns = bits.shape
-    scales = scale_inv.repeat(block_size[0], axis=0)[:rows].repeat(block_size[1], axis=1)[:, :columns]
-    return E4M3[bits] * scales
+    rows, columns = block_size
+    values = E4M3.take(bits)
+    for number, scales in enumerate(scale_inv.repeat(columns, axis=1)[:, : bits.shape[1]]):
+        values[number * rows : (number + 1) * rows] *= scales
+    return values
