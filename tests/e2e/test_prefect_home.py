@@ -11,10 +11,13 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.prefect_house import House, prefect_house, until
+from tests.support.prefect_house import LEASE_S, House, prefect_house, until
 from tests.support.world import APP, World
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+CANCELLED_WITHIN_S = 30.0
+"""Then Prefect kills the run. The worker looks every two seconds in this house, and every ten by default."""
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +25,6 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     world = World(tmp_path_factory.mktemp("house"))
     with prefect_house(world) as made:
         yield made
-    world.run("stop", APP)
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +52,8 @@ def test_a_release_from_the_form_with_approval(house: House, profile: str) -> No
     house.wait(run, "Paused")
     second = house.start("redeploy/miniature", profile_file=profile)
     assert house.wait(second, "Busy", "Rejected", "Promoted", "Paused") == "Busy"
+    assert f"{APP} is being released by another run (process" in house.message(second)
+    assert "Wait until it has ended, or end it." in house.message(second)
     wrong = {"run_input": {"decision": "perhaps", "decided_by": "Ada"}}
     refused = httpx.post(f"{house.url}/api/flow_runs/{run}/resume", json=wrong, timeout=30)
     assert "is not one of" in refused.text
@@ -86,16 +90,44 @@ def events(house: House, release_id: str) -> set[str]:
 
 
 def test_a_schedule_fires(house: House) -> None:
-    prune = house.deployment("prune/any")
-    schedule = {"schedule": {"interval": 20.0}, "active": True, "parameters": {"dry_run": True}}
-    made = house.call("POST", f"/deployments/{prune}/schedules", [schedule])[0]["id"]
-    pruned = {"state": {"name": {"any_": ["Pruned"]}}}
-    body = {"deployments": {"id": {"any_": [prune]}}, "flow_runs": pruned, "limit": 50}
-    try:
-        runs = until(lambda: house.call("POST", "/flow_runs/filter", body), "a run by the schedule")
-    finally:
-        house.call("DELETE", f"/deployments/{prune}/schedules/{made}")
-    assert all(run["auto_scheduled"] for run in runs)
+    house.fired("prune/any", "Pruned", dry_run=True)
+
+
+def test_a_run_by_schedule_waits_for_one_that_is_paused_and_both_are_cancelled(house: House, profile: str) -> None:
+    """A pause outlasts the lease of Prefect's slots; whoever waits says for whom; what is cancelled takes back all."""
+    before = live(house)
+    first = house.start("redeploy/miniature", profile_file=profile, approval="always")
+    house.wait(first, "Paused")
+    paused_s = time.monotonic()
+    patient = str(house.world.profile(exclusive={"on_busy": "wait"}))
+    second = house.fired("redeploy/miniature", "Running", profile_file=patient)
+    until(lambda: f"{APP} is being released by another run (process" in house.log(second), "word of the wait")
+    time.sleep(max(0.0, paused_s + 1.2 * LEASE_S - time.monotonic()))  # this long the pause shall be
+    assert (house.state(first), house.state(second)) == ("Paused", "Running")
+
+    cancel_and_see_it_undone(house, first, house.record(outcome="running"))
+    measuring = until(lambda: in_gates(house), "the gates of the second")
+    cancel_and_see_it_undone(house, second, measuring)
+    assert f"{APP} is free" in house.log(second)
+    assert [house.wait(run, "Cancelled", "Crashed") for run in (first, second)] == ["Cancelled", "Cancelled"]
+    assert live(house) == before
+
+
+def cancel_and_see_it_undone(house: House, run: str, record: dict[str, Any] | None) -> None:
+    assert record
+    release_id = record["release_id"]
+    assert release_id in house.world.servers()
+    house.cancel(run)
+    began_s = time.monotonic()
+    until(lambda: release_id not in house.world.servers(), "the candidate's end")
+    assert time.monotonic() - began_s < CANCELLED_WITHIN_S
+    closed = until(lambda: closed_record(house, release_id), "the end of its record")
+    assert (closed["outcome"], closed["error_kind"]) == ("rejected", "TerminationSignal")
+
+
+def closed_record(house: House, release_id: str) -> dict[str, Any] | None:
+    records = (each for each in house.world.ledger_records() if each["release_id"] == release_id)
+    return next((record for record in records if record["ended_at"]), None)
 
 
 def test_a_killed_run_is_cleared_away_by_the_worker(house: House, profile: str) -> None:

@@ -8,18 +8,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 import psutil
 
-from tests.support.world import World
+from tests.support.world import APP, World, wait_until
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_S = 240.0
+LEASE_S = 30.0  # the least there is, of 300: a run whose slot must be renewed meets that in a test's time
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class House:
             **{name: value for name, value in self.world.env().items() if not name.startswith("PREFECT_")},
             "PREFECT_PORT": self.url.rpartition(":")[2],
             "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "2",
+            "PREFECT_SERVER_CONCURRENCY_INITIAL_DEPLOYMENT_LEASE_DURATION": f"{LEASE_S:g}",
             "PREFECT_WORKER_QUERY_SECONDS": "2",
             "PYTHONPATH": str(ROOT),
         }
@@ -83,6 +86,35 @@ class House:
             time.sleep(0.3)
         return state
 
+    def cancel(self, run: str) -> None:
+        """As `prefect flow-run cancel` does, and the button in the pages."""
+        self.call("POST", f"/flow_runs/{run}/set_state", {"state": {"type": "CANCELLING", "name": "Cancelling"}})
+
+    def message(self, run: str) -> str:
+        """What is said about a run's state."""
+        return str(self.call("GET", f"/flow_runs/{run}")["state"]["message"])
+
+    def log(self, run: str) -> str:
+        """A run's log."""
+        about = {"logs": {"flow_run_id": {"any_": [run]}}, "sort": "TIMESTAMP_ASC", "limit": 200}
+        return "\n".join(line["message"] for line in self.call("POST", "/logs/filter", about))
+
+    def fired(self, deployment: str, state: str, **parameters: Any) -> str:
+        """Let a schedule start a run in a few seconds, and wait until it is in a state; its id."""
+        place, at = self.deployment(deployment), datetime.now(UTC) + timedelta(seconds=8)
+        hourly = {"interval": 3600.0, "anchor_date": at.isoformat()}
+        schedule = {"schedule": hourly, "active": True, "parameters": parameters}
+        made = self.call("POST", f"/deployments/{place}/schedules", [schedule])[0]["id"]
+        due = {"after_": at.isoformat(), "before_": (at + timedelta(minutes=1)).isoformat()}
+        wanted = {"state": {"name": {"any_": [state]}}, "expected_start_time": due}
+        body = {"deployments": {"id": {"any_": [place]}}, "flow_runs": wanted}
+        try:
+            (run,) = until(lambda: self.call("POST", "/flow_runs/filter", body), f"a run by schedule that is {state}")
+        finally:
+            self.call("DELETE", f"/deployments/{place}/schedules/{made}")
+        assert run["auto_scheduled"]
+        return str(run["id"])
+
     def child(self, name: str) -> psutil.Process:
         """The server's process, or the worker's."""
         keeper = psutil.Process(json.loads((self.directory / "keeper.json").read_bytes())["pid"])
@@ -90,13 +122,18 @@ class House:
 
     def process_of(self, run: str) -> psutil.Process:
         """The process in which a run's flow is."""
-        for process in psutil.process_iter():
-            try:
+        for process in self.processes():
+            with suppress(psutil.Error):
                 if process.environ().get("PREFECT__FLOW_RUN_ID") == run and "prefect" in " ".join(process.cmdline()):
                     return process
-            except psutil.Error:
-                continue
         raise AssertionError(f"no process of {run}")
+
+    def processes(self) -> Iterator[psutil.Process]:
+        """All that were started in it."""
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                if process.environ().get("PREFECT_HOME") == str(self.directory):
+                    yield process
 
     def record(self, **wanted: Any) -> dict[str, Any] | None:
         """The newest record, if its fields are as wanted."""
@@ -115,7 +152,7 @@ def until(condition: Callable[[], Any], what: str) -> Any:
 
 @contextmanager
 def prefect_house(world: World) -> Iterator[House]:
-    """Bring it up as `make prefect` does, and end it."""
+    """Bring it up as `make prefect` does, and end it, with everything that ran in it but the app."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     house = House(world, f"http://127.0.0.1:{port}")
@@ -129,3 +166,5 @@ def prefect_house(world: World) -> Iterator[House]:
         yield house
     finally:
         subprocess.run([*program, "down"], cwd=ROOT, env=house.env(), timeout=DEADLINE_S, check=True)
+        world.run("stop", APP)
+        wait_until(lambda: not list(house.processes()), "the end of everything that was started", timeout_s=10)
