@@ -11,11 +11,14 @@ from typing import Any
 from starlette.responses import Response
 from starlette.types import Scope
 
+from slipway.miniature.hub import commit_of, hub_app, serve_app
 from slipway.weights import layout
+from slipway.weights.hub import fetch_manifest
 from slipway.weights.manifest import RESERVED, Manifest, ManifestFile
 from slipway.weights.sync import SyncResult, sync
 from slipway.weights.verify import VerifyResult, verify
 from tests.support.hub_faults import Answer, FaultyHub
+from tests.support.weights_repo import REPO, write_repo
 from tests.support.weights_volume import JobDouble, VolumeDouble
 
 
@@ -62,6 +65,17 @@ class WeightsPlace:
 
     def contents(self) -> dict[str, bytes]:
         return contents(self.model_dir)
+
+
+@contextmanager
+def weights_place(directory: Path) -> Iterator[WeightsPlace]:
+    """A place under `directory`, with a repository of a few shards and an empty volume."""
+    source = write_repo(directory / "repo")
+    hub = FaultyHub(hub_app(source, repo=REPO))
+    (directory / "volume").mkdir()
+    with serve_app(hub) as url:
+        manifest = fetch_manifest(REPO, commit_of(source), endpoint=url)
+        yield WeightsPlace(source, hub, url, manifest, VolumeDouble(directory / "volume"))
 
 
 def contents(directory: Path) -> dict[str, bytes]:

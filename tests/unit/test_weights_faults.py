@@ -40,7 +40,7 @@ from slipway.weights.ready import is_ready, missing
 from tests.support import hub_answers as answers
 from tests.support.hub_answers import always, asked, first
 from tests.support.hub_faults import FaultyHub
-from tests.support.weights_place import WeightsPlace, flip
+from tests.support.weights_place import WeightsPlace, flip, weights_place
 from tests.support.weights_repo import INDEX, REPO, SHARDS, index_of, shard_bytes, with_header, write_repo
 from tests.support.weights_volume import JobDouble, VolumeDouble
 
@@ -54,13 +54,8 @@ Arrange = Callable[[WeightsPlace], None]
 
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[WeightsPlace]:
-    source = write_repo(tmp_path / "repo")
-    app = hub_app(source, repo=REPO)
-    hub = FaultyHub(app)
-    (tmp_path / "volume").mkdir()
-    with serve_app(hub) as url:
-        manifest = fetch_manifest(REPO, app.state.commit, endpoint=url)
-        yield WeightsPlace(source, hub, url, manifest, VolumeDouble(tmp_path / "volume"))
+    with weights_place(tmp_path) as place:
+        yield place
 
 
 @pytest.fixture(autouse=True)

@@ -8,29 +8,19 @@ from pathlib import Path
 import pytest
 
 from slipway.errors import Corrupt
-from slipway.miniature.hub import hub_app, serve_app
 from slipway.weights import layout
 from slipway.weights import repair as repair_module
-from slipway.weights.hub import fetch_manifest
 from slipway.weights.ready import is_ready, missing
 from slipway.weights.repair import RepairResult, first_difference, repair
-from tests.support.hub_faults import FaultyHub
-from tests.support.weights_place import WeightsPlace, flip
-from tests.support.weights_repo import REPO, SHARDS, write_repo
-from tests.support.weights_volume import VolumeDouble
+from tests.support.weights_place import WeightsPlace, flip, weights_place
+from tests.support.weights_repo import SHARDS
 
 FIRST, SECOND, THIRD = SHARDS
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[WeightsPlace]:
-    source = write_repo(tmp_path / "repo")
-    app = hub_app(source, repo=REPO)
-    hub = FaultyHub(app)
-    (tmp_path / "volume").mkdir()
-    with serve_app(hub) as url:
-        manifest = fetch_manifest(REPO, app.state.commit, endpoint=url)
-        place = WeightsPlace(source, hub, url, manifest, VolumeDouble(tmp_path / "volume"))
+    with weights_place(tmp_path) as place:
         place.sync()
         yield place
 

@@ -12,30 +12,21 @@ from typing import Any
 import pytest
 
 from slipway.errors import Corrupt, Transient
-from slipway.miniature.hub import hub_app, serve_app
 from slipway.weights import passes, resume, tiers, verify
 from slipway.weights import verify as verify_module
-from slipway.weights.hub import fetch_manifest
 from slipway.weights.manifest import Manifest, ManifestFile
 from slipway.weights.passes import FileVerdict
 from slipway.weights.ready import is_ready, ready_digest
-from tests.support.hub_faults import FaultyHub
-from tests.support.weights_place import WeightsPlace, flip
-from tests.support.weights_repo import INDEX, REPO, SHARDS, write_repo
-from tests.support.weights_volume import JobDouble, VolumeDouble
+from tests.support.weights_place import WeightsPlace, flip, weights_place
+from tests.support.weights_repo import INDEX, REPO, SHARDS
+from tests.support.weights_volume import JobDouble
 
 FIRST, SECOND, THIRD = SHARDS
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[WeightsPlace]:
-    source = write_repo(tmp_path / "repo")
-    app = hub_app(source, repo=REPO)
-    hub = FaultyHub(app)
-    (tmp_path / "volume").mkdir()
-    with serve_app(hub) as url:
-        manifest = fetch_manifest(REPO, app.state.commit, endpoint=url)
-        place = WeightsPlace(source, hub, url, manifest, VolumeDouble(tmp_path / "volume"))
+    with weights_place(tmp_path) as place:
         place.sync()
         yield place
 
