@@ -1,8 +1,8 @@
 """The process that runs in every serving container, between the platform and the engine.
 
     python -m slipway.engine.supervisor --release-id R --model-dir D --manifest-digest X --port P \
-        --status-file F --health-timeout-s N --stop-grace-s N [--hang-after-s N] [--api-key-env NAME] \
-        [--kernels D --kernel-key K] -- ENGINE ARGV…
+        --status-file F --health-timeout-s N --stop-grace-s N [--prompt-tokens N] [--hang-after-s N] \
+        [--api-key-env NAME] [--kernels D --kernel-key K] -- ENGINE ARGV…
 
 It starts the engine only on verified weights, hands its output on without secrets, reads in it how far the
 start is and what makes it hopeless, calls the engine ready when it has completed an inference, and keeps the
@@ -198,6 +198,7 @@ class Supervisor:
                 target,
                 timeout_s=self._options.health_timeout_s,
                 tell=lambda detail: self._events.put(Step(detail)),
+                prompt_tokens=self._options.prompt_tokens,
             )
         except Crashed as error:
             self._events.put(error)

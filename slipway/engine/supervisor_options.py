@@ -21,6 +21,7 @@ class Options:
         port: Where the engine listens.
         status_file: Where the phase is told.
         health_timeout_s: How long the engine may take for its first inference.
+        prompt_tokens: Length of a prompt that it must have answered as well, 0 for none.
         stop_grace_s: How long it may take to finish what it has begun.
         hang_after_s: How long it may have requests and make no token of them before it is taken for hung.
         kernels: The mounted kernel volume; None for an engine that keeps no kernels of SGLang's kind.
@@ -36,6 +37,7 @@ class Options:
     port: int
     status_file: Path
     health_timeout_s: float
+    prompt_tokens: int
     stop_grace_s: float
     hang_after_s: float
     kernels: Path | None
@@ -54,6 +56,7 @@ def parse(argv: Sequence[str]) -> Options:
     parser.add_argument("--port", required=True, type=int)
     parser.add_argument("--status-file", required=True, type=Path)
     parser.add_argument("--health-timeout-s", required=True, type=float)
+    parser.add_argument("--prompt-tokens", default=0, type=int)
     parser.add_argument("--stop-grace-s", required=True, type=float)
     parser.add_argument("--hang-after-s", default=600.0, type=float)
     parser.add_argument("--kernels", type=Path)

@@ -37,6 +37,7 @@ def server_spec(profile: Profile, manifest: Manifest, key: KernelKey, release_id
         *("--port", "${port}"),
         *("--status-file", "${status}"),
         *("--health-timeout-s", f"{profile.scaling.startup_timeout_s:g}"),
+        *("--prompt-tokens", f"{max(profile.warmup.prompt_tokens, default=0)}"),
         *("--stop-grace-s", f"{profile.scaling.stop_grace_s:g}"),
         *("--hang-after-s", f"{profile.engine.watchdog_timeout_s:g}"),
         *("--api-key-env", profile.api_key_secret),

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,6 +32,7 @@ class Replay:
         )
         self.began_s = 0.0
         self.asked: list[str] = []
+        self.prompts: list[dict[str, Any]] = []
 
     def status(self, path: str) -> int:
         self.asked.append(path)
@@ -44,7 +46,7 @@ def serve(replay: Replay) -> Iterator[int]:
             self.answer(replay.status(self.path), b"")
 
         def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
+            replay.prompts.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
             self.answer(replay.status(self.path), GENERATED)
 
         def answer(self, status: int, body: bytes) -> None:
@@ -93,3 +95,16 @@ def test_never_ready_at_all_is_told() -> None:
     replay.health_s = 1e9
     with serve(replay) as port, pytest.raises(Crashed, match="/health answered HTTP 503"):
         wait_ready(Target(port, None), timeout_s=1.5, tell=lambda _: None)
+
+
+def test_a_long_prompt_is_answered_before_it_is_ready() -> None:
+    """Up to 2,048 tokens SGLang takes other kernels; a replica that nobody warms up must have run both."""
+    replay, told = Replay("warm"), []
+    with serve(replay) as port:
+        wait_ready(Target(port, None), timeout_s=60, tell=told.append, prompt_tokens=2304)
+    first, *_, long = replay.prompts
+    assert "text" in first
+    assert len(long["input_ids"]) == 2304
+    assert set(long["input_ids"]) <= set(range(100, 200)), "ids that the miniature's vocabulary of 288 has"
+    assert long["sampling_params"]["temperature"] == 1.0
+    assert "2,304 tokens" in told[-1]

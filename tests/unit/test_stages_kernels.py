@@ -84,6 +84,7 @@ def test_build_is_ordered_with_the_serving_command_line(platform: Jobs) -> None:
     serving = server_spec(run.profile, run.manifest, run.kernel_key, run.release_id).argv
     assert order.argv == [word.replace("${port}", PORT) for word in serving[serving.index("--") + 1 :]]
     assert not any("api-key" in word for word in order.argv)
+    assert serving[serving.index("--prompt-tokens") + 1] == "34000", "later replicas have nobody who warms them up"
     assert (order.gpu, order.tp_size, order.concurrency) == ("B200", 8, 48)
     assert order.lengths == [64, 2560, 34000]  # past index_topk, and two chunks of prefill
     assert order.deadline_s <= BIG.budget.max_run_s

@@ -289,3 +289,10 @@ def test_a_status_is_read_as_it_was_written(tmp_path: Path) -> None:
         write_status(tmp_path / "status.json", "r1", status)
         assert read_status(tmp_path / "status.json") == status
     assert json.loads((tmp_path / "status.json").read_text())["release_id"] == "r1"
+
+
+def test_it_is_ready_after_a_long_prompt_too(start: Callable[..., Supervised]) -> None:
+    supervised = start(options=("--prompt-tokens", "2304"))
+    supervised.wait_ready()
+    supervised.process.terminate()
+    assert "a prompt of 2,304 tokens" in supervised.end()
