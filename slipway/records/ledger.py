@@ -106,5 +106,10 @@ def evidence_folder(release_id: str) -> str:
     return f"evidence/{release_id}"
 
 
+def log_path(release_id: str) -> str:
+    """Where the log of a release's candidate is kept."""
+    return f"logs/{release_id}/candidate.log"
+
+
 def _path(release_id: str) -> str:
     return f"{_RECORDS}/{release_id}.json"

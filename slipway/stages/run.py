@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -20,7 +20,7 @@ from slipway.platforms.port import Deployment, Job, Lifetime, Platform, Progress
 from slipway.preflight.plan import Plan
 from slipway.profile import Profile
 from slipway.records.events import EventKind, StageEvent, publish
-from slipway.records.ledger import Ledger
+from slipway.records.ledger import Ledger, log_path
 from slipway.records.origin import slipway_version
 from slipway.records.record import Outcome, ReleaseRecord, StageRecord, StageStatus
 from slipway.stages.budget import Purse
@@ -32,6 +32,8 @@ from slipway.units import utc_now
 from slipway.weights.manifest import Manifest
 
 PROGRESS_EVERY_S = 0.1
+LOG_LINES = 5000
+"""Of a candidate that are kept; SGLang prints some hundreds until it serves, and one for each batch."""
 
 
 class Run:
@@ -105,14 +107,22 @@ class Run:
 
     def promote(self, candidate: Deployment) -> Release:
         """Let users reach the candidate, or its like where a platform deploys anew for that."""
+        self.keep_log(candidate)  # while it is there: some platforms deploy it anew for its users
         release = self.platform.promote(candidate)
         self._pay_for(deployment_of(release))
         return release
 
     def stop(self, candidate: Deployment) -> None:
-        """End a candidate."""
+        """End a candidate; its log is kept."""
         self.platform.stop(candidate)
         self.purse.meter.end(candidate.deployment_id)
+        self.keep_log(candidate)
+
+    def keep_log(self, candidate: Deployment) -> None:
+        """Keep what the candidate printed, from its deployment on; without it the release is none the worse."""
+        with suppress(SlipwayError):
+            printed = self.platform.logs(candidate, lines=LOG_LINES)
+            self.ledger.write(log_path(self.release_id), printed.encode())
 
     def _pay_for(self, deployment: Deployment) -> None:
         self.purse.meter.begin(deployment.deployment_id, partial(self.platform.lifetimes, deployment))

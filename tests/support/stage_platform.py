@@ -44,6 +44,9 @@ class MemoryPlatform:
     def stop(self, deployment: Deployment) -> None:
         self.running.pop(deployment.deployment_id, None)
 
+    def logs(self, deployment: Deployment, *, lines: int = 200) -> str:
+        return f"what {deployment.deployment_id} printed"
+
     def lifetimes(self, deployment: Deployment) -> Sequence[Lifetime]:
         return self.lives.get(deployment.deployment_id, ())
 

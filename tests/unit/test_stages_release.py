@@ -9,7 +9,7 @@ import pytest
 from slipway.errors import Busy, Crashed, Rejected, Transient
 from slipway.platforms.port import Deployment, Platform, ServerSpec
 from slipway.profile import load_profile
-from slipway.records.ledger import LEDGER_VOLUME
+from slipway.records.ledger import LEDGER_VOLUME, log_path
 from slipway.records.record import Outcome
 from slipway.stages import candidate, release
 from slipway.stages.run import Run, clear_after_dead_runs
@@ -110,6 +110,16 @@ def test_rejected_before_the_switch_touches_only_the_candidate(platform: MemoryP
 def test_the_record_says_why(platform: MemoryPlatform, error: BaseException, exit_code: int, reason: str) -> None:
     record = release.conclude_failure(a_run(platform), error)
     assert (record.exit_code, record.reason, record.error_kind) == (exit_code, reason, type(error).__name__)
+
+
+def test_what_a_candidate_printed_is_kept_whatever_its_end(platform: MemoryPlatform, answers: dict[str, str]) -> None:
+    good, bad = a_run(platform), a_run(platform)
+    promoted, rejected = deploy(platform, good.release_id), deploy(platform, bad.release_id)
+    release.promote(good, promoted)
+    release.undo(bad)
+    ledger = platform.volume(LEDGER_VOLUME)
+    kept = [ledger.read(log_path(run.release_id)).decode() for run in (good, bad)]
+    assert kept == [f"what {printed.deployment_id} printed" for printed in (promoted, rejected)]
 
 
 def test_a_failed_undo_is_recorded_and_raised(platform: MemoryPlatform) -> None:
