@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from slipway.errors import Busy, Misconfigured
+from slipway.errors import Busy, Misconfigured, Transient
 from slipway.platforms.check import Health, Needs
 from slipway.platforms.modal import handles
 from slipway.platforms.modal.lease import DEAD_AFTER_S, Lease, _sign
@@ -45,6 +45,19 @@ def test_the_next_start_of_the_same_work_picks_the_running_job_up(place: Place, 
     assert len(jobs(plane)) == before + 1
     place.open().start_job(gated(place)).wait(timeout_s=LONG_S, progress=let_go)  # what has ended is not believed
     assert len(jobs(plane)) == before + 2
+
+
+def test_a_job_of_which_modal_does_not_say_whether_it_runs_is_not_started_twice(place: Place, plane: Plane) -> None:
+    place.platform.start_job(gated(place))
+    before = len(plane.calls("FunctionMap"))
+    plane.faults.add("FunctionGetOutputs", "unavailable", count=20, by="client")
+    try:
+        with pytest.raises(Transient):
+            place.open().start_job(gated(place))
+    finally:
+        plane.faults.clear()
+    assert len(plane.calls("FunctionMap")) == before
+    place.open().start_job(gated(place)).cancel()
 
 
 def jobs(plane: Plane) -> list[str]:

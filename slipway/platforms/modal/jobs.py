@@ -63,19 +63,18 @@ def _as_json(job: Job) -> dict[str, Any]:
 
 
 def _running(job: Job, key: str) -> ModalJob | None:
-    """The call that does this work, if it has not ended."""
+    """The call that does this work, if it has not ended.
+
+    Raises:
+        Transient: If Modal does not say whether it has.
+    """
     with translated(f"looking for job {job.name}"):
         noted = handles.state().get(key)
         if noted is None:
             return None
         call: Any = modal.FunctionCall.from_id(noted["call_id"])
-        try:
-            call.get(timeout=0)
-        except builtins.TimeoutError:
-            return ModalJob(job.name, noted["job_id"], call, key, datetime.fromisoformat(noted["began_at"]))
-        except Exception:  # noqa: BLE001  # however it ended, it has: it is started anew
-            return None
-        return None
+    found = ModalJob(job.name, noted["job_id"], call, key, datetime.fromisoformat(noted["began_at"]))
+    return None if found.ended() else found
 
 
 class ModalJob:
@@ -114,6 +113,21 @@ class ModalJob:
         with translated(f"cancelling job {self._name}"):
             self._call.cancel(terminate_containers=True)
         self._close()
+
+    def ended(self) -> bool:
+        """Whether it is over, however it ended.
+
+        Raises:
+            Transient: If Modal does not say.
+        """
+        try:
+            return self._poll(0.0) is not None
+        except JobDied:
+            return True
+        except Transient:
+            raise
+        except Exception:  # noqa: BLE001  # an error of the function, or a call that Modal has forgotten
+            return True
 
     def logs(self) -> str:
         """What the job printed so far."""
