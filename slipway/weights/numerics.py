@@ -115,7 +115,7 @@ def scale_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 def odd_scales(scales: FloatArray) -> Iterator[str]:
     """What is implausible about the scales of one weight."""
-    if LEAST_SCALE <= scales.min(initial=MOST_SCALE) and scales.max(initial=LEAST_SCALE) <= MOST_SCALE:
+    if scales.min(initial=MOST_SCALE) >= LEAST_SCALE and scales.max(initial=LEAST_SCALE) <= MOST_SCALE:
         return  # as nearly always: there are 59,000 weights, and NaN compares as false
     if (broken := np.count_nonzero(~np.isfinite(scales))) > 0:
         yield f"has {broken} of {scales.size} scales that are NaN or infinite"
