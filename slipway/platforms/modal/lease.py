@@ -37,6 +37,7 @@ class Lease:
         self._app = app
         self._number = 0
         self._over = threading.Event()
+        self._signer = threading.Thread(target=self._keep_fresh, daemon=True)
         self._lost = ""
 
     def require(self) -> None:
@@ -70,11 +71,12 @@ class Lease:
             self._number = number + 1
             handles.state().put(self._key(None), self._number)
             handles.state().pop(self._key(number), None)
-        threading.Thread(target=self._keep_fresh, daemon=True).start()
+        self._signer.start()
 
     def give_back(self) -> None:
         """Free the app; the number stays used."""
         self._over.set()
+        self._signer.join(SIGN_EVERY_S)  # a sign that is under way must not come after the word that it is free
         with contextlib.suppress(SlipwayError), translated(f"giving back the lease of {self._app}"):
             handles.state().put(self._key(self._number), {"free": True})
 
