@@ -104,14 +104,6 @@ def grade(problem: Problem | Question, sample: Sample) -> Grade:
     return _grade_problem(problem, sample)
 
 
-def is_right(problem: Problem, sample: Sample) -> bool:
-    """Whether the final answer is the right one, white space at its ends aside.
-
-    For arithmetic a larger model may wrap the number in words: the last number of the answer counts.
-    """
-    return _grade_problem(problem, sample).outcome is Outcome.RIGHT
-
-
 def is_right_call(problem: Problem, sample: Sample) -> bool:
     """Whether exactly the right tool was called, with arguments valid by its schema and equal to the right ones."""
     calls = orjson.loads(sample.tool_calls)
@@ -127,6 +119,10 @@ def is_right_call(problem: Problem, sample: Sample) -> bool:
 
 
 def _grade_problem(problem: Problem, sample: Sample) -> Grade:
+    """Right is the right final answer, white space at its ends aside.
+
+    For arithmetic a larger model may wrap the number in words: the last number of the answer counts.
+    """
     if problem.kind == "tool":
         answer = "" if sample.tool_calls == "[]" else sample.tool_calls
         return _graded(answer or None, right=is_right_call(problem, sample))

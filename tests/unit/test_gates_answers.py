@@ -14,8 +14,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from slipway.gates import final_answer
-from slipway.gates.answers import Grade, Outcome, grade, is_right
+from slipway.gates.answers import Grade, Outcome, grade
 from slipway.measure.prompts.question import Question
+from slipway.measure.samples import Sample
 from slipway.miniature.corpus import KINDS, Problem, problems
 from tests.support.measure_samples import sample
 
@@ -35,6 +36,10 @@ CALL = Problem(
     "get_forecast",
     {"city": "Oslo", "days": 3},
 )
+
+
+def is_right(problem: Problem, answered: Sample) -> bool:
+    return grade(problem, answered).outcome is Outcome.RIGHT
 
 
 @pytest.mark.parametrize(
