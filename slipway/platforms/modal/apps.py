@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections import deque
 from dataclasses import dataclass
 from typing import Any, Final
@@ -10,10 +11,12 @@ from typing import Any, Final
 import modal
 from modal.types import AppState
 
-from slipway.errors import Misconfigured
+from slipway.errors import Misconfigured, Transient
 from slipway.platforms.modal.errors import translated
 
 TOLD_LINES: Final = 30
+STOP_PAUSES_S: Final = (0.5, 1.0, 2.0, 4.0)
+"""Between attempts to stop an app, each of which the client repeats where it is worth it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +82,18 @@ def look(name: str) -> Deployed | None:
 
 
 def stop(name: str) -> None:
-    """End an app and all its containers. Harmless when there is none."""
+    """End an app and all its containers. Harmless when there is none.
+
+    It insists for a while: what is left running costs its GPUs until the next run finds it.
+    """
+    for pause_s in STOP_PAUSES_S:
+        with contextlib.suppress(Transient):
+            return _stop(name)
+        time.sleep(pause_s)
+    return _stop(name)
+
+
+def _stop(name: str) -> None:
     with translated(f"stopping {name}"), contextlib.suppress(modal.exception.NotFoundError):
         if app := _find(name):
             app.stop()
