@@ -29,7 +29,7 @@ JOB_PACKAGES: Final = (
 )
 """What jobs, and the miniature where it serves, import; each in the version that is installed here."""
 
-_LEFT_OUT: Final = ("**/__pycache__/**", "**/*.pyc", "miniature/checkpoint/**", "miniature/training/**", "cli/**")
+LEFT_OUT: Final = ("**/__pycache__/**", "**/*.pyc", "miniature/checkpoint/**", "miniature/training/**", "cli/**")
 
 
 def image_for(resources: Resources, sources: Iterable[str]) -> modal.Image:
@@ -40,7 +40,7 @@ def image_for(resources: Resources, sources: Iterable[str]) -> modal.Image:
         sources: Names of the top-level packages that containers import.
     """
     base = _job_image() if resources.image is None else modal.Image.from_registry(resources.image).entrypoint([])
-    return base.add_local_python_source(*sources, ignore=list(_LEFT_OUT))
+    return base.add_local_python_source(*sources, ignore=list(LEFT_OUT))
 
 
 def _job_image() -> modal.Image:
