@@ -68,9 +68,14 @@ class WeightsPlace:
 
 
 @contextmanager
-def weights_place(directory: Path) -> Iterator[WeightsPlace]:
-    """A place under `directory`, with a repository of a few shards and an empty volume."""
-    source = write_repo(directory / "repo")
+def weights_place(directory: Path, source: Path | None = None) -> Iterator[WeightsPlace]:
+    """A place under `directory`, with an empty volume.
+
+    Args:
+        directory: Where it lies.
+        source: The repository's files; None: a few small shards.
+    """
+    source = source or write_repo(directory / "repo")
     hub = FaultyHub(hub_app(source, repo=REPO))
     (directory / "volume").mkdir()
     with serve_app(hub) as url:

@@ -39,10 +39,9 @@ from slipway.weights.hub import fetch_manifest
 from slipway.weights.ready import is_ready, missing
 from tests.support import hub_answers as answers
 from tests.support.hub_answers import always, asked, first
-from tests.support.hub_faults import FaultyHub
 from tests.support.weights_place import WeightsPlace, flip, weights_place
 from tests.support.weights_repo import INDEX, REPO, SHARDS, index_of, shard_bytes, with_header, write_repo
-from tests.support.weights_volume import JobDouble, VolumeDouble
+from tests.support.weights_volume import JobDouble
 
 FIRST, SECOND, THIRD = SHARDS
 ROOT = Path(__file__).parents[2]
@@ -228,17 +227,13 @@ def naming_a_shard_that_is_not_there() -> bytes:
 def test_what_was_published_wrong_is_refused(tmp_path: Path, file: str, data: bytes, says: str) -> None:
     source = write_repo(tmp_path / "repo")
     (source / file).write_bytes(data)
-    hub = FaultyHub(hub_app(source, repo=REPO))
-    (tmp_path / "volume").mkdir()
-    with serve_app(hub) as url:
-        manifest = fetch_manifest(REPO, commit_of(source), endpoint=url)
-        place = WeightsPlace(source, hub, url, manifest, VolumeDouble(tmp_path / "volume"))
+    with weights_place(tmp_path, source) as place:
         place.sync()
         with pytest.raises(Corrupt, match=says) as error:
             place.verify()
         assert "pin another commit" in error.value.remedy
-        assert not is_ready(place.volume, manifest)
-        assert missing(place.volume, manifest) == (), "nothing is lost"
+        assert not is_ready(place.volume, place.manifest)
+        assert missing(place.volume, place.manifest) == (), "nothing is lost"
 
 
 def test_too_little_room_is_told_before_a_byte_moves(place: WeightsPlace, monkeypatch: pytest.MonkeyPatch) -> None:

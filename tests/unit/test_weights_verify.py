@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,79 +13,27 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from slipway.errors import Corrupt
-from slipway.miniature.hub import serve
 from slipway.weights import layout
-from slipway.weights.hub import fetch_manifest
-from slipway.weights.manifest import Manifest
 from slipway.weights.ready import is_ready, missing, ready_digest
-from slipway.weights.sync import sync
-from slipway.weights.verify import VerifyResult, verify
-from tests.support.weights_repo import INDEX, REPO, SHARDS, index_of, shard_bytes, with_header, write_repo
-from tests.support.weights_volume import JobDouble, MountDouble, VolumeDouble
+from tests.support.weights_place import WeightsPlace, flip, weights_place
+from tests.support.weights_repo import INDEX, SHARDS, index_of, shard_bytes, with_header, write_repo
+from tests.support.weights_volume import VolumeDouble
 
 FIRST, SECOND, THIRD = SHARDS
 CHECKPOINT = Path(__file__).parents[2] / "slipway" / "miniature" / "checkpoint"
 
 
-@dataclass
-class Place:
-    """A repository on a Hub, and a volume."""
-
-    url: str
-    manifest: Manifest
-    volume: VolumeDouble
-
-    @property
-    def model_dir(self) -> Path:
-        return self.volume.committed / layout.model_path(self.manifest)
-
-    def sync(self) -> dict[str, Any]:
-        job = JobDouble(self.volume)
-        return sync(job.context, manifest=self.manifest.model_dump(), endpoint=self.url, token_env=None)
-
-    def verify(self) -> tuple[VerifyResult, JobDouble]:
-        job = JobDouble(self.volume)
-        return VerifyResult.model_validate(verify(job.context, manifest=self.manifest.model_dump())), job
-
-    @contextmanager
-    def damage(self) -> Iterator[Path]:
-        """Write into the model's directory at rest."""
-        mount: MountDouble = self.volume.mount()
-        model_dir = mount.path / layout.model_path(self.manifest)
-        for path in model_dir.rglob("*"):
-            path.chmod(0o755)
-        yield model_dir
-        mount.commit()
-
-    def quarantined(self) -> list[str]:
-        directory = layout.quarantine_dir(self.model_dir)
-        return sorted(path.name.partition("-")[2] for path in directory.iterdir()) if directory.exists() else []
-
-
-@contextmanager
-def placed(source: Path, volume: Path, repo: str = REPO) -> Iterator[Place]:
-    volume.mkdir()
-    with serve(source, repo=repo) as hub:
-        place = Place(hub.url, fetch_manifest(repo, hub.commit, endpoint=hub.url), VolumeDouble(volume))
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[WeightsPlace]:
+    with weights_place(tmp_path) as place:
         place.sync()
         yield place
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
-    with placed(write_repo(tmp_path / "repo"), tmp_path / "volume") as place:
-        yield place
-
-
-def flip(path: Path, position: int) -> None:
-    data = bytearray(path.read_bytes())
-    data[position] ^= 1
-    path.write_bytes(data)
-
-
-def test_right_files_are_marked_ready_as_the_last_thing(place: Place) -> None:
+def test_right_files_are_marked_ready_as_the_last_thing(place: WeightsPlace) -> None:
     assert not is_ready(place.volume, place.manifest)
-    result, job = place.verify()
+    job = place.job()
+    result = place.verify(job)
     assert result.files == len(place.manifest.files)
     assert result.bytes_hashed == place.manifest.total_bytes
     assert result.bytes_per_s > 0
@@ -98,13 +45,14 @@ def test_right_files_are_marked_ready_as_the_last_thing(place: Place) -> None:
 
 
 def test_the_miniatures_checkpoint_passes(tmp_path: Path) -> None:
-    with placed(CHECKPOINT, tmp_path / "volume", repo="slipway/miniature") as place:
-        result, _ = place.verify()
+    with weights_place(tmp_path, CHECKPOINT) as place:
+        place.sync()
+        result = place.verify()
         assert result.bytes_hashed == sum(path.stat().st_size for path in CHECKPOINT.iterdir())
         assert is_ready(place.volume, place.manifest)
 
 
-def test_a_flipped_byte_is_found_quarantined_and_fetched_again_alone(place: Place) -> None:
+def test_a_flipped_byte_is_found_quarantined_and_fetched_again_alone(place: WeightsPlace) -> None:
     place.verify()
     with place.damage() as model_dir:
         flip(model_dir / SECOND, -7)
@@ -119,7 +67,7 @@ def test_a_flipped_byte_is_found_quarantined_and_fetched_again_alone(place: Plac
     assert not layout.ready_file(place.model_dir).exists()
     assert place.quarantined() == [SECOND]
     assert [file.path for file in missing(place.volume, place.manifest)] == [SECOND]
-    assert place.sync()["files_fetched"] == 1
+    assert place.sync().files_fetched == 1
     place.verify()
     assert is_ready(place.volume, place.manifest)
     assert place.quarantined() == [SECOND], "the evidence stays, and is no surplus file"
@@ -127,7 +75,7 @@ def test_a_flipped_byte_is_found_quarantined_and_fetched_again_alone(place: Plac
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_any_flipped_bit_in_any_file_is_found(place: Place, data: st.DataObject) -> None:
+def test_any_flipped_bit_in_any_file_is_found(place: WeightsPlace, data: st.DataObject) -> None:
     file = data.draw(st.sampled_from(place.manifest.files))
     position = data.draw(st.integers(0, file.size_bytes - 1))
     with place.damage() as model_dir:
@@ -135,7 +83,8 @@ def test_any_flipped_bit_in_any_file_is_found(place: Place, data: st.DataObject)
     with pytest.raises(Corrupt, match=file.path):
         place.verify()
     assert not is_ready(place.volume, place.manifest)
-    place.sync()
+    with place.damage() as model_dir:
+        (model_dir / file.path).write_bytes((place.source / file.path).read_bytes())
 
 
 @pytest.mark.parametrize(
@@ -154,7 +103,7 @@ def test_any_flipped_bit_in_any_file_is_found(place: Place, data: st.DataObject)
     ids=["missing", "short", "surplus", "link", "small file"],
 )
 def test_what_differs_is_named(
-    place: Place, damage: Callable[[Path], object], says: str, quarantined: list[str]
+    place: WeightsPlace, damage: Callable[[Path], object], says: str, quarantined: list[str]
 ) -> None:
     with place.damage() as model_dir:
         damage(model_dir)
@@ -166,7 +115,7 @@ def test_what_differs_is_named(
     place.verify()
 
 
-def test_a_page_of_the_right_size_instead_of_a_shard_is_recognised(place: Place) -> None:
+def test_a_page_of_the_right_size_instead_of_a_shard_is_recognised(place: WeightsPlace) -> None:
     with place.damage() as model_dir:
         size_bytes = (model_dir / SECOND).stat().st_size
         (model_dir / SECOND).write_bytes(b"<!DOCTYPE html>".ljust(size_bytes))
@@ -174,13 +123,13 @@ def test_a_page_of_the_right_size_instead_of_a_shard_is_recognised(place: Place)
         place.verify()
 
 
-def test_nothing_there_is_no_success(place: Place) -> None:
-    empty = Place(place.url, place.manifest, VolumeDouble(place.volume.new_directory()))
+def test_nothing_there_is_no_success(place: WeightsPlace) -> None:
+    empty = replace(place, volume=VolumeDouble(place.volume.new_directory()))
     with pytest.raises(Corrupt, match="no file"):
         empty.verify()
 
 
-def test_many_faults_are_counted(place: Place) -> None:
+def test_many_faults_are_counted(place: WeightsPlace) -> None:
     with place.damage() as model_dir:
         for file in place.manifest.files:
             (model_dir / file.path).unlink()
@@ -223,7 +172,8 @@ def test_a_checkpoint_published_inconsistent_is_refused_without_blaming_the_volu
 ) -> None:
     source = write_repo(tmp_path / "repo")
     (source / file).write_bytes(data)
-    with placed(source, tmp_path / "volume") as place:
+    with weights_place(tmp_path, source) as place:
+        place.sync()
         with pytest.raises(Corrupt, match=says) as error:
             place.verify()
         assert "as published" in error.value.remedy
@@ -233,16 +183,12 @@ def test_a_checkpoint_published_inconsistent_is_refused_without_blaming_the_volu
 
 
 def test_bytes_changed_on_the_way_with_the_right_size_do_not_become_ready(tmp_path: Path) -> None:
-    source = write_repo(tmp_path / "repo")
-    (tmp_path / "volume").mkdir()
-    with serve(source, repo=REPO) as hub:
-        manifest = fetch_manifest(REPO, hub.commit, endpoint=hub.url)
-        place = Place(hub.url, manifest, VolumeDouble(tmp_path / "volume"))
-        flip(source / FIRST, -1)  # the Hub read its digests before
+    with weights_place(tmp_path) as place:
+        flip(place.source / FIRST, -1)  # the Hub read its digests before
         place.sync()
         with pytest.raises(Corrupt, match=FIRST):
             place.verify()
-        flip(source / FIRST, -1)
-        assert place.sync()["files_fetched"] == 1
+        flip(place.source / FIRST, -1)
+        assert place.sync().files_fetched == 1
         place.verify()
-    assert is_ready(place.volume, manifest)
+    assert is_ready(place.volume, place.manifest)
