@@ -57,6 +57,7 @@ class Home:
     def environment(self) -> dict[str, str]:
         """What Prefect's programs are started with."""
         return {
+            "PREFECT_SERVER_UI_V2_ENABLED": "false",  # for a new browser: it draws wide tables over what is beside them
             **os.environ,
             **QUIET,
             "PREFECT_HOME": str(self.directory),

@@ -89,6 +89,18 @@ def events(house: House, release_id: str) -> set[str]:
     return {event["event"].removeprefix("slipway.") for event in found}
 
 
+def test_of_two_runs_of_a_deployment_the_second_waits_or_is_dropped(house: House, profile: str) -> None:
+    """ENQUEUE and CANCEL_NEW, as `prefect.yaml` asks of Prefect for deployments that never pause."""
+    prunes = [house.start("prune/any", dry_run=True) for _ in range(2)]
+    assert {house.wait(run, "Pruned", "Cancelled", "Failed") for run in prunes} == {"Pruned", "Cancelled"}
+    (dropped,) = (run for run in prunes if house.state(run) == "Cancelled")
+    assert "concurrency limit reached" in house.message(dropped)
+
+    syncs = [house.start("sync-weights/miniature", profile_file=profile) for _ in range(2)]
+    until(lambda: "AwaitingConcurrencySlot" in map(house.state, syncs), "the wait of one for the other")
+    assert [house.wait(run, "Prepared", "Busy", "Rejected", "Cancelled") for run in syncs] == ["Prepared", "Prepared"]
+
+
 def test_a_schedule_fires(house: House) -> None:
     house.fired("prune/any", "Pruned", dry_run=True)
 

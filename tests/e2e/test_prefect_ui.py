@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.browser import chromium, keep_screenshot
+from tests.support.prefect_house import House, prefect_house
 from tests.support.prefect_pages import PrefectPages
-from tests.support.world import APP, World
+from tests.support.world import World
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-ROOT = Path(__file__).parents[2]
 REDEPLOY = ("miniature", "flows/redeploy.py:redeploy")
 ARTIFACTS = {
     "plan",
@@ -32,44 +29,24 @@ ARTIFACTS = {
 SIZE = {"width": 1280, "height": 1400}
 
 
-class PrefectWorld(World):
-    """A world whose releases are started in the pages of a Prefect of its own."""
-
-    port = 0
-
-    def env(self) -> dict[str, str]:
-        inherited = {name: value for name, value in super().env().items() if not name.startswith("PREFECT_")}
-        return inherited | {"PREFECT_PORT": str(self.port)}
-
-    def prefect(self, what: str) -> None:
-        """`make prefect`, or its end."""
-        command = [sys.executable, "-m", "scripts.prefect_home", what]
-        done = subprocess.run(
-            command, cwd=ROOT, env=self.env(), capture_output=True, text=True, timeout=600, check=False
-        )
-        assert done.returncode == 0, done.stderr
-
-
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectWorld]:
-    made = PrefectWorld(tmp_path_factory.mktemp("prefect-pages"))
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        made.port = free.getsockname()[1]
-    try:
-        made.prefect("up")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    with prefect_house(World(tmp_path_factory.mktemp("prefect-pages"))) as made:
         yield made
-    finally:
-        made.run("stop", APP)
-        made.prefect("down")
 
 
 @pytest.fixture(scope="module")
-def pages(world: PrefectWorld) -> Iterator[PrefectPages]:
+def world(house: House) -> World:
+    return house.world
+
+
+@pytest.fixture(scope="module")
+def pages(house: House) -> Iterator[PrefectPages]:
     with chromium() as browser:
-        yield PrefectPages(f"http://127.0.0.1:{world.port}", browser.new_page(viewport=SIZE))
+        yield PrefectPages(house.url, browser.new_page(viewport=SIZE))
 
 
-def test_from_the_form_through_an_approval_to_users(world: PrefectWorld, pages: PrefectPages, tmp_path: Path) -> None:
+def test_from_the_form_through_an_approval_to_users(world: World, pages: PrefectPages, tmp_path: Path) -> None:
     page = pages.page
     pages.open_form(*REDEPLOY)
     assert "path of a .yaml file" in pages.field("profile_file").inner_text()
@@ -108,13 +85,10 @@ def test_from_the_form_through_an_approval_to_users(world: PrefectWorld, pages: 
     look_at_artifacts(pages, run_id, tmp_path)
 
 
-def test_cancelled_in_the_pages_the_candidate_is_stopped(
-    world: PrefectWorld, pages: PrefectPages, tmp_path: Path
-) -> None:
-    serving = world.live_release() if world.records() else None
+def test_cancelled_in_the_pages(world: World, pages: PrefectPages, tmp_path: Path) -> None:
+    """That the candidate is stopped with it, and in what time, is tested without a browser."""
     run_id = start(world, pages)
-    pages.wait(lambda: pages.tasks_of(run_id).get("warm up") == "Running", "the stage `warm up`")
-    assert len(world.servers()) == (1 if serving is None else 2)
+    pages.wait(lambda: pages.tasks_of(run_id).get("plan") == "Completed", "the second stage")
 
     pages.open_run(run_id)
     pages.page.get_by_role("button", name="Cancel").click()
@@ -124,13 +98,19 @@ def test_cancelled_in_the_pages_the_candidate_is_stopped(
     dialog.get_by_role("button", name="Confirm").click()
 
     pages.wait(lambda: pages.state_of(run_id) == "Cancelled", "the end of the run")
-    pages.wait(lambda: set(world.servers()) == ({serving} if serving else set()), "the end of the candidate")
-    assert (world.live_release() if serving else None) == serving
     assert world.records()[0]["outcome"] == "rejected"
     keep_screenshot(pages.page, tmp_path, "prefect-6-cancelled")
 
 
-def start(world: PrefectWorld, pages: PrefectPages) -> str:
+def test_a_new_browser_comes_to_the_pages_that_were_looked_at(pages: PrefectPages) -> None:
+    assert pages.page.context.browser
+    with pages.page.context.browser.new_page() as page:
+        page.goto(pages.url)
+        page.wait_for_url("**/dashboard*")
+        assert "/v2/" not in page.url
+
+
+def start(world: World, pages: PrefectPages) -> str:
     """Start a release in the form, which is to be approved; the run's id."""
     before = pages.newest_run()
     pages.open_form(*REDEPLOY)
