@@ -1,6 +1,7 @@
-"""The orchestrator is killed in the stages of a release at Modal: users keep theirs, the next run goes on.
+"""The orchestrator is killed or cancelled in the stages of a release at Modal: users keep theirs, the next run goes on.
 
-By default in `SLIPWAY_FAULT_CELLS=2` stages, chosen by `SLIPWAY_FAULT_SEED=0`; `all` kills it in every one.
+By default it is killed in `SLIPWAY_FAULT_CELLS=2` stages and cancelled in one of these, chosen by
+`SLIPWAY_FAULT_SEED=0`; `all` does both in every one.
 """
 
 from __future__ import annotations
@@ -94,6 +95,25 @@ def test_the_flow_is_killed_in_a_stage(serving: Serving, tmp_path: Path) -> None
     wait_until(lambda: {c.app for c in serving.servers()} == {APP}, "the end of every candidate", SOON_S)
     stages = {stage["name"]: stage["status"] for stage in last["stages"]}
     assert all(stages[stage] == "skipped" for stage in (Stage.SYNC, Stage.PRECOMPILE) if _before_last(stage)), stages
+    assert serving.plane.errors() == []
+
+
+@pytest.mark.parametrize("stage", chosen() if CELLS == "all" else chosen()[-1:])
+def test_the_flow_is_cancelled_in_a_stage(serving: Serving, tmp_path: Path, stage: Stage) -> None:
+    """Whoever cancels gets back what was, when the command ends: there need not be a next run."""
+    before, world = serving.serves(), serving.world
+    with published(tmp_path / "checkpoint", lambda d: (d / "README.md").write_text(f"not at {stage}")) as fields:
+        with world.started(serving.profile(**fields)) as run:
+            run.wait_for_stage(stage)
+            wait_until(lambda: serving.at_its_work(stage), f"the work of {stage}", SOON_S)
+            record = run.cancel()
+        assert serving.serves() == before
+        assert [running.release_id for running in serving.platform.deployments(APP)] == [before]
+    wait_until(lambda: {c.app for c in serving.servers()} == {APP}, "the end of the candidate", SOON_S)
+    wait_until(lambda: not any(c.calls and c.function != "serve" for c in serving.plane.containers()), "the job's end")
+    assert record["returncode"] == record["exit_code"] != 0
+    assert record["outcome"] in {"rejected", "rolled_back"}
+    assert "interrupted, or cancelled" in record["reason"]
     assert serving.plane.errors() == []
 
 

@@ -170,6 +170,11 @@ class Redeploy:
         self.process.send_signal(signal.SIGKILL)
         self.process.wait(DEADLINE_S)
 
+    def cancel(self) -> dict[str, Any]:
+        """End it as Ctrl-C does; the record, once it has cleared up, with the exit code beside it."""
+        self.process.send_signal(signal.SIGINT)
+        return self.finish()
+
     def finish(self) -> dict[str, Any]:
         """Read to the end; the record, with the exit code beside it."""
         assert self.process.stdout is not None
