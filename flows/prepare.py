@@ -13,6 +13,7 @@ from flows import states
 from flows.conduct import Conclusion, carry_out, clean_up
 from flows.parameters import DEFAULT_PROFILE, NOTHING, ProfileFile, ProfileName, chosen_profile, run_name
 from slipway.profile import Overrides
+from slipway.stages.names import Stage
 from slipway.stages.run import Run
 from tasks import kernels, weights
 from tasks.planning import plan
@@ -42,9 +43,7 @@ def sync_weights(
 
 def bring_weights(run: Run) -> Conclusion:
     """The stages up to verified weights."""
-    plan(run)
-    weights.sync_weights(run)
-    weights.verify_weights(run)
+    _bring_weights(run, last=Stage.VERIFY)
     return partial(conclude_prepared, run, "the weights are in the volume, every byte as published")
 
 
@@ -71,6 +70,12 @@ def precompile(
 
 def bring_kernels(run: Run) -> Conclusion:
     """The stages up to a kernel cache."""
-    bring_weights(run)
+    _bring_weights(run, last=Stage.PRECOMPILE)
     kernels.precompile_kernels(run)
     return partial(conclude_prepared, run, f"the kernels of key {run.kernel_key.digest[:12]} are in their volume")
+
+
+def _bring_weights(run: Run, *, last: Stage) -> None:
+    plan(run, last)
+    weights.sync_weights(run)
+    weights.verify_weights(run)

@@ -6,16 +6,17 @@ from slipway.preflight.plan import Plan
 from slipway.profile import Profile
 from slipway.records.report import plan_page
 from slipway.stages import planning
+from slipway.stages.names import Stage
 from slipway.stages.run import Run
 from tasks import artifacts
 from tasks.policy import RETRIED
 
 
 @task(name="plan", **RETRIED)
-def plan(run: Run) -> None:
-    """Resolve the weights, look at what is there, and say what will be done and why."""
+def plan(run: Run, last: Stage = Stage.PROMOTE) -> None:
+    """Resolve the weights, look at what is there, and say what will be done until the last stage, and why."""
     try:
-        planning.plan_run(run)
+        planning.plan_run(run, last)
     finally:
         _publish(run.record.plan)
 

@@ -152,8 +152,12 @@ def _complete(document: dict[str, Any]) -> dict[str, Any]:
         return document
 
 
-def plan_run(run: Run) -> Plan:
+def plan_run(run: Run, last: Stage = Stage.PROMOTE) -> Plan:
     """The stage: plan the run and refuse what cannot go well.
+
+    Args:
+        run: The run.
+        last: The stage that it ends with.
 
     Raises:
         Misconfigured: If preflight finds an error.
@@ -161,8 +165,8 @@ def plan_run(run: Run) -> Plan:
     """
     with run.stage(Stage.PLAN) as stage:
         run.manifest = resolve(run.profile, run.platform, run.hub)
-        plan, run.kernel_key = make_plan(run.profile, run.platform, run.manifest)
-        record = run.record
+        whole, run.kernel_key = make_plan(run.profile, run.platform, run.manifest)
+        plan, record = whole.until(last), run.record
         record.plan, record.commit = plan, plan.commit
         record.manifest_digest, record.kernel_key = plan.manifest_digest, plan.kernel_key
         record.previous_version = plan.live_version

@@ -12,7 +12,7 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from slipway.cli.main import app
-from slipway.errors import Misconfigured
+from slipway.errors import Misconfigured, Rejected
 from slipway.kernels.key import kernel_key
 from slipway.miniature import hub
 from slipway.platforms.port import Platform
@@ -22,6 +22,7 @@ from slipway.profile import Profile, load_profile, profile_names
 from slipway.profile.load import profile_directory, read_profile
 from slipway.profile.lock import Lock, lock_path, read_lock
 from slipway.registry.reference import digest_in
+from slipway.stages.names import Stage
 from slipway.stages.planning import plan_run
 from slipway.stages.run import Run
 from tests.support.registry_double import RegistryDouble, Reply, registry_double
@@ -121,6 +122,20 @@ def test_a_run_is_refused_before_and_names_the_digest_afterwards(place: Place) -
     record = run.ledger.load(run.release_id)
     assert record.profile["engine"]["image"] == plan.image
     assert record.profile["model"]["revision"] == place.commit
+
+
+def test_the_budget_is_compared_with_the_stages_that_run(place: Place) -> None:
+    place.resolve()
+    whole = plan_run(place.run())
+    part_usd = whole.until(Stage.PRECOMPILE).cost_usd
+    assert 0 < part_usd < whole.cost_usd
+    place.write(budget={"max_cost_usd": (part_usd + whole.cost_usd) / 2})
+    with pytest.raises(Rejected, match="more than its budget"):
+        plan_run(place.run())
+    assert plan_run(place.run(), Stage.PRECOMPILE).cost_usd == part_usd
+    place.write(budget={"max_cost_usd": part_usd / 2})
+    with pytest.raises(Rejected, match="more than its budget"):
+        plan_run(place.run(), Stage.PRECOMPILE)
 
 
 def test_a_dry_run_of_what_can_move_shows_its_plan(place: Place, monkeypatch: Any) -> None:
