@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from slipway.errors import Misconfigured
-from slipway.platforms.local.naming import checked_name
+from slipway.platforms.naming import checked_name
 
 MADE_HERE: Final = "_API_KEY"
 """Keys of servers that run on this platform; any random value serves. Others are given by somebody else."""

@@ -26,7 +26,7 @@ from slipway.errors import JobDied, Transient
 from slipway.files import try_lock, write_atomic
 from slipway.platforms.local.environment import host_environment
 from slipway.platforms.local.generations import remove_unheld
-from slipway.platforms.local.naming import new_id
+from slipway.platforms.naming import new_id
 from slipway.platforms.outcomes import result_of
 from slipway.platforms.port import Job, Lifetime, Progress, ProgressSink
 from slipway.processes import end, identify

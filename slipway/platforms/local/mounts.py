@@ -19,8 +19,8 @@ from pathlib import Path
 from slipway.errors import Misconfigured
 from slipway.files import try_lock
 from slipway.platforms.local.generations import Generations, made_room, place, remove_unheld, walk
-from slipway.platforms.local.naming import new_id
 from slipway.platforms.local.volumes import LocalVolume
+from slipway.platforms.naming import new_id
 
 Fingerprint = tuple[int, int, int, int]
 """Inode, size, time of change and mode: what differs between a file and a later one in its place."""

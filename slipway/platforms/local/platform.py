@@ -14,12 +14,12 @@ from slipway.platforms.check import Check, Needs
 from slipway.platforms.local.credentials import secret_value
 from slipway.platforms.local.diagnosis import diagnose
 from slipway.platforms.local.jobs import LocalJob, start_job
-from slipway.platforms.local.naming import checked_name
 from slipway.platforms.local.ports import HOST
 from slipway.platforms.local.releases import change_releases, find_release, read_releases
 from slipway.platforms.local.routing import Routing
 from slipway.platforms.local.servers import Servers
 from slipway.platforms.local.volumes import LocalVolume
+from slipway.platforms.naming import checked_name
 from slipway.platforms.port import Deployment, Job, Lifetime, Phase, Release, ServerSpec, ServerStatus
 from slipway.units import utc_now
 

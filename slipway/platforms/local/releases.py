@@ -14,8 +14,8 @@ from pathlib import Path
 
 from slipway.errors import Misconfigured
 from slipway.files import locked, write_atomic
-from slipway.platforms.local.records import release_as_json, release_from_json
 from slipway.platforms.port import Deployment, Release, ServerSpec
+from slipway.platforms.records import release_as_json, release_from_json
 from slipway.units import utc_now
 
 

@@ -29,12 +29,12 @@ from typing import IO, Any, Final, cast
 from slipway.errors import Crashed, Misconfigured
 from slipway.files import locked, write_atomic
 from slipway.platforms.local.environment import host_environment
-from slipway.platforms.local.naming import new_id
 from slipway.platforms.local.ports import HOST, free_port
-from slipway.platforms.local.records import spec_from_json
 from slipway.platforms.local.volumes import LocalVolume
+from slipway.platforms.naming import new_id
 from slipway.platforms.placeholders import expand
 from slipway.platforms.port import Deployment, Lifetime, Phase, ServerSpec, ServerStatus
+from slipway.platforms.records import spec_from_json
 from slipway.platforms.status import read_status
 from slipway.processes import ProcessIdentity, end, identify
 from slipway.redact import redact_text

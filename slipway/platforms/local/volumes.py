@@ -10,7 +10,7 @@ from pathlib import Path
 
 from slipway.errors import Misconfigured
 from slipway.platforms.local.generations import Generations, walk
-from slipway.platforms.local.naming import checked_name, checked_path
+from slipway.platforms.naming import checked_name, checked_path
 from slipway.platforms.port import VolumeEntry
 
 

@@ -10,7 +10,6 @@ import modal
 
 from slipway.errors import Crashed, Misconfigured
 from slipway.platforms.check import Check, Needs
-from slipway.platforms.local.naming import checked_name
 from slipway.platforms.modal import apps, handles
 from slipway.platforms.modal.definitions import SOURCES, Place, jobs_app
 from slipway.platforms.modal.errors import translated
@@ -21,6 +20,7 @@ from slipway.platforms.modal.secrets import Secrets
 from slipway.platforms.modal.server_container import phase_key
 from slipway.platforms.modal.servers import Candidates, as_status
 from slipway.platforms.modal.volumes import ModalVolume
+from slipway.platforms.naming import checked_name
 from slipway.platforms.port import Deployment, Job, Lifetime, Phase, Release, ServerSpec, ServerStatus
 from slipway.redact import redact_text
 

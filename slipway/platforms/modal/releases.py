@@ -15,7 +15,6 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 from slipway.errors import Crashed, Misconfigured
-from slipway.platforms.local.records import release_as_json, release_from_json
 from slipway.platforms.local.releases import Releases
 from slipway.platforms.modal import apps, handles
 from slipway.platforms.modal.apps import Deployed
@@ -24,6 +23,7 @@ from slipway.platforms.modal.probe import wait_for_release
 from slipway.platforms.modal.secrets import Secrets
 from slipway.platforms.modal.volumes import ModalVolume
 from slipway.platforms.port import Deployment, Release, ServerSpec
+from slipway.platforms.records import release_as_json, release_from_json
 from slipway.units import utc_now
 
 CLI_TIMEOUT_S: Final = 120.0

@@ -16,13 +16,13 @@ from datetime import datetime
 from typing import Any, Final
 
 from slipway.errors import Crashed, Misconfigured
-from slipway.platforms.local.records import spec_from_json
 from slipway.platforms.modal import apps, handles
 from slipway.platforms.modal.definitions import SOURCES, serve_app
 from slipway.platforms.modal.errors import translated
 from slipway.platforms.modal.server_container import crash_key, phase_key
 from slipway.platforms.modal.volumes import ModalVolume
 from slipway.platforms.port import Deployment, Lifetime, Phase, ServerSpec, ServerStatus
+from slipway.platforms.records import spec_from_json
 from slipway.units import show_seconds, utc_now
 
 POLL_S: Final = 0.5

@@ -9,9 +9,9 @@ import modal
 from modal.types import FileEntryType
 
 from slipway.errors import Misconfigured
-from slipway.platforms.local.naming import checked_name, checked_path
 from slipway.platforms.modal import handles
 from slipway.platforms.modal.errors import translated
+from slipway.platforms.naming import checked_name, checked_path
 from slipway.platforms.port import VolumeEntry
 
 
