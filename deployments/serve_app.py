@@ -6,8 +6,18 @@ Nothing has judged what is deployed so, and Slipway does not know it: the next r
 weights and kernels in the volumes (`slipway weights sync`, `prefect deployment run precompile/…`).
 """
 
+from typing import Final
+
 from deployments.resources import APP, PROFILE, specification
-from slipway.platforms.modal.definitions import serve_app
+from slipway.platforms.modal.definitions import SOURCES, serve_app
+from slipway.platforms.modal.images import image_for
 from slipway.stages.machines import replicas
 
-app = serve_app(APP, specification(), replicas(PROFILE), server_id=f"{APP}-by-hand")
+SPECIFICATION: Final = specification()
+app = serve_app(
+    APP,
+    SPECIFICATION,
+    replicas(PROFILE),
+    server_id=f"{APP}-by-hand",
+    image=image_for(SPECIFICATION.resources, SOURCES),
+)

@@ -95,7 +95,7 @@ def spare_loopback_from_proxies() -> None:
 
 
 def main() -> None:
-    """Entry point; Ctrl-C ends with 130 and no traceback."""
+    """Entry point; Ctrl-C ends with 130 and no traceback, and a run that was begun with the exit code of its record."""
     spare_loopback_from_proxies()
     # Looking for plugins, of which Slipway uses none, reads the metadata of every package there is.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")

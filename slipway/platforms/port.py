@@ -270,6 +270,9 @@ class Platform(Protocol):
     def logs(self, deployment: Deployment, *, lines: int = 200) -> str:
         """The last lines the server printed, secrets removed."""
 
+    def deploy_log(self, deployment: Deployment, *, lines: int = 200) -> str:
+        """What was deployed, and the last lines of how its image was built; empty where nothing is built."""
+
     def lifetimes(self, deployment: Deployment) -> Sequence[Lifetime]:
         """Every container that a server has had; none where the platform cannot tell."""
 

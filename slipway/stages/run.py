@@ -119,10 +119,10 @@ class Run:
         self.keep_log(candidate)
 
     def keep_log(self, candidate: Deployment) -> None:
-        """Keep what the candidate printed, from its deployment on; without it the release is none the worse."""
+        """Keep how the candidate was built and what it printed; without it the release is none the worse."""
         with suppress(SlipwayError):
-            printed = self.platform.logs(candidate, lines=LOG_LINES)
-            self.ledger.write(log_path(self.release_id), printed.encode())
+            told = self.platform.deploy_log(candidate, lines=LOG_LINES), self.platform.logs(candidate, lines=LOG_LINES)
+            self.ledger.write(log_path(self.release_id), "\n".join(filter(None, told)).encode())
 
     def _pay_for(self, deployment: Deployment) -> None:
         self.purse.meter.begin(deployment.deployment_id, partial(self.platform.lifetimes, deployment))

@@ -12,7 +12,8 @@ import pytest
 
 from slipway.kernels.key import kernel_key
 from slipway.platforms.modal import apps
-from slipway.platforms.modal.definitions import Place, jobs_app, serve_app
+from slipway.platforms.modal.definitions import SOURCES, Place, jobs_app, serve_app
+from slipway.platforms.modal.images import image_for
 from slipway.platforms.modal.platform import ModalPlatform
 from slipway.profile import Profile, load_profile
 from slipway.stages.candidate import server_spec
@@ -85,8 +86,9 @@ def deploy_all(platform: ModalPlatform, profile: Profile) -> dict[str, tuple[str
     spec = server_spec(profile, MANIFEST, kernel_key(profile, MANIFEST.digest), "glm51.r1")
     platform.provide({*spec.secrets, *(name for place in places for name in place.secrets)})
     apps.put(jobs_app("glm51-jobs", places), "glm51-jobs", tag="")
+    image = image_for(spec.resources, SOURCES)
     for name, wanted in (("glm51", replicas(profile)), ("glm51-c-1", spec.replicas.single())):
-        apps.put(serve_app(name, spec, wanted, server_id=name), name, tag="")
+        apps.put(serve_app(name, spec, wanted, server_id=name, image=image), name, tag="")
     jobs = {column: ("glm51-jobs", column) for column in COLUMNS[2:]}
     return {"live": ("glm51", "serve"), "candidate": ("glm51-c-1", "serve"), **jobs}
 
@@ -124,7 +126,8 @@ def test_deploying_the_files_by_hand_gives_the_same(plane: Plane, modal_environm
     places = [Place.of(job) for job in job_kinds(platform, profile)]
     spec = server_spec(profile, MANIFEST, kernel_key(profile, MANIFEST.digest), "e2e.r1")
     apps.put(jobs_app("other-jobs", places), "other-jobs", tag="")
-    apps.put(serve_app("other", spec, replicas(profile), server_id="other"), "other", tag="")
+    image = image_for(spec.resources, SOURCES)
+    apps.put(serve_app("other", spec, replicas(profile), server_id="other", image=image), "other", tag="")
     adapters = plane.definitions("other-jobs", modal_environment) | plane.definitions("other", modal_environment)
     assert {name: comparable(one) for name, one in by_hand.items()} == {
         name: comparable(one) for name, one in adapters.items()

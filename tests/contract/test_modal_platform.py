@@ -60,6 +60,14 @@ def test_a_job_of_which_modal_does_not_say_whether_it_runs_is_not_started_twice(
     place.open().start_job(gated(place)).cancel()
 
 
+def test_how_a_candidate_was_built_can_be_read_when_it_is_gone(place: Place) -> None:
+    candidate = place.deploy("r1")
+    place.platform.stop(candidate)
+    told = place.open().deploy_log(candidate)
+    assert told.startswith("deployed as ap-")
+    assert "\n=> FROM " in told
+
+
 def jobs(plane: Plane) -> list[str]:
     return [container.task_id for container in plane.containers("contract-jobs", ended=True)]
 

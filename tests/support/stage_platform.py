@@ -47,6 +47,9 @@ class MemoryPlatform:
     def logs(self, deployment: Deployment, *, lines: int = 200) -> str:
         return f"what {deployment.deployment_id} printed"
 
+    def deploy_log(self, deployment: Deployment, *, lines: int = 200) -> str:
+        return f"how {deployment.deployment_id} was built"
+
     def lifetimes(self, deployment: Deployment) -> Sequence[Lifetime]:
         return self.lives.get(deployment.deployment_id, ())
 

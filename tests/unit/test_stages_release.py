@@ -112,14 +112,15 @@ def test_the_record_says_why(platform: MemoryPlatform, error: BaseException, exi
     assert (record.exit_code, record.reason, record.error_kind) == (exit_code, reason, type(error).__name__)
 
 
-def test_what_a_candidate_printed_is_kept_whatever_its_end(platform: MemoryPlatform, answers: dict[str, str]) -> None:
+def test_how_a_candidate_was_built_and_what_it_printed_is_kept_whatever_its_end(platform: MemoryPlatform, answers: dict[str, str]) -> None:
     good, bad = a_run(platform), a_run(platform)
     promoted, rejected = deploy(platform, good.release_id), deploy(platform, bad.release_id)
     release.promote(good, promoted)
     release.undo(bad)
     ledger = platform.volume(LEDGER_VOLUME)
     kept = [ledger.read(log_path(run.release_id)).decode() for run in (good, bad)]
-    assert kept == [f"what {printed.deployment_id} printed" for printed in (promoted, rejected)]
+    ids = (promoted.deployment_id, rejected.deployment_id)
+    assert kept == [f"how {name} was built\nwhat {name} printed" for name in ids]
 
 
 def test_a_failed_undo_is_recorded_and_raised(platform: MemoryPlatform) -> None:

@@ -89,6 +89,10 @@ class LocalPlatform:
         """The last lines the server printed, secrets removed."""
         return self._servers.logs(deployment.deployment_id, lines=lines, secrets=self._secrets_of(deployment))
 
+    def deploy_log(self, deployment: Deployment, *, lines: int = 200) -> str:  # noqa: ARG002 - the port's
+        """Nothing: processes of this host need no image."""
+        return ""
+
     def lifetimes(self, deployment: Deployment) -> Sequence[Lifetime]:
         """The one process that a server has had."""
         return self._servers.lifetimes(deployment.deployment_id)

@@ -11,7 +11,7 @@ from typing import Any, Final
 import modal
 from modal.types import AppState
 
-from slipway.errors import Misconfigured, Transient
+from slipway.errors import Misconfigured, SlipwayError, Transient
 from slipway.platforms.modal.errors import translated
 
 TOLD_LINES: Final = 30
@@ -59,14 +59,21 @@ def put(app: modal.App, name: str, *, tag: str) -> Deployed:
 
 def _unbuilt(name: str, error: modal.exception.ImageBuildError) -> Misconfigured:
     """The reason of a build that failed, which is in the last lines of its log."""
-    last: deque[str] = deque(maxlen=TOLD_LINES)
-    with contextlib.suppress(Exception):  # whatever the client raises: the message without a log is told, too
-        image: Any = modal.Image.from_id(error.image_id or "")
-        last.extend("".join(entry.message for entry in image.logs.tail(TOLD_LINES)).splitlines())
+    last = ""
+    with contextlib.suppress(SlipwayError):  # the message without a log is told, too
+        last = build_log(error.image_id or "", lines=TOLD_LINES)
     return Misconfigured(
-        "\n".join([f"The image of {name} could not be built: {error}", *last]),
+        f"The image of {name} could not be built: {error}\n{last}".rstrip(),
         remedy="Nothing was changed. Correct the image; its last lines say what is wrong.",
     )
+
+
+def build_log(image_id: str, *, lines: int) -> str:
+    """The last lines that an image's build printed, whenever that was; of an image that was built before, its own."""
+    with translated(f"reading how image {image_id} was built"):
+        image: Any = modal.Image.from_id(image_id)
+        printed = "".join(entry.message for entry in image.logs.tail(lines))
+    return "\n".join(deque(printed.splitlines(), maxlen=lines))
 
 
 def look(name: str) -> Deployed | None:

@@ -68,14 +68,13 @@ def jobs_app(name: str, places: Iterable[Place], sources: tuple[str, ...] = SOUR
             startup_timeout=round(JOB_STARTUP_S),
             scaledown_window=JOB_IDLE_S,
             single_use_containers=True,
-            **_machine(place.resources, sources),
+            image=image_for(place.resources, sources),
+            **_machine(place.resources),
         )(run_job)
     return app
 
 
-def serve_app(
-    name: str, spec: ServerSpec, replicas: Replicas, *, server_id: str, sources: tuple[str, ...] = SOURCES
-) -> modal.App:
+def serve_app(name: str, spec: ServerSpec, replicas: Replicas, *, server_id: str, image: modal.Image) -> modal.App:
     """The app of one server: its supervisor behind Modal's web server, nothing in between.
 
     Args:
@@ -83,7 +82,7 @@ def serve_app(
         spec: What is served.
         replicas: How many containers; a candidate's are not those of its release.
         server_id: Under which its containers tell their phase.
-        sources: Packages that containers import.
+        image: What its containers are made from.
     """
     app = modal.App(name, include_source=False)
     web_server = modal.web_server(handles.PORT, startup_timeout=replicas.startup_timeout_s)(serve)
@@ -97,7 +96,8 @@ def serve_app(
         scaledown_window=replicas.idle_s,
         timeout=round(spec.resources.timeout_s),
         startup_timeout=round(replicas.startup_timeout_s),
-        **_machine(spec.resources, sources),
+        image=image,
+        **_machine(spec.resources),
     )(modal.concurrent(max_inputs=replicas.at_once)(web_server))
     return app
 
@@ -118,9 +118,8 @@ def _order(spec: ServerSpec, server_id: str) -> str:
     )
 
 
-def _machine(resources: Resources, sources: tuple[str, ...]) -> dict[str, Any]:
+def _machine(resources: Resources) -> dict[str, Any]:
     return {
-        "image": image_for(resources, sources),
         "gpu": resources.gpu_request,
         "cpu": resources.cpu_cores,
         "memory": resources.memory_mib,

@@ -132,6 +132,10 @@ class ModalPlatform:
             printed = self._candidates.log(deployment.deployment_id, lines=lines)
         return redact_text(printed)
 
+    def deploy_log(self, deployment: Deployment, *, lines: int = 200) -> str:
+        """What a candidate was deployed as, and the last lines of how its image was built."""
+        return redact_text(self._candidates.deploy_log(deployment.deployment_id, lines=lines))
+
     def lifetimes(self, deployment: Deployment) -> Sequence[Lifetime]:
         """The container of a candidate; those of a live release come and go untold."""
         return self._candidates.lifetimes(deployment.deployment_id)

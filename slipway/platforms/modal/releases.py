@@ -19,6 +19,7 @@ from slipway.platforms.local.releases import Releases
 from slipway.platforms.modal import apps, handles
 from slipway.platforms.modal.apps import Deployed
 from slipway.platforms.modal.definitions import SOURCES, serve_app
+from slipway.platforms.modal.images import image_for
 from slipway.platforms.modal.probe import wait_for_release
 from slipway.platforms.modal.secrets import Secrets
 from slipway.platforms.modal.volumes import ModalVolume
@@ -188,7 +189,8 @@ class LiveReleases:
 
     def _put(self, switch: Switch) -> None:
         app, spec = switch.release.app, switch.release.spec
-        definition = serve_app(app, spec, spec.replicas, server_id=switch.server_id, sources=self._sources)
+        image = image_for(spec.resources, self._sources)
+        definition = serve_app(app, spec, spec.replicas, server_id=switch.server_id, image=image)
         apps.put(definition, app, tag=switch.release.deployment_id)
 
     def _await(self, url: str, release: Release, timeout_s: float) -> None:

@@ -19,6 +19,7 @@ from slipway.errors import Crashed, Misconfigured
 from slipway.platforms.modal import apps, handles
 from slipway.platforms.modal.definitions import SOURCES, serve_app
 from slipway.platforms.modal.errors import translated
+from slipway.platforms.modal.images import image_for
 from slipway.platforms.modal.server_container import crash_key, phase_key
 from slipway.platforms.modal.volumes import ModalVolume
 from slipway.platforms.port import Deployment, Lifetime, Phase, ServerSpec, ServerStatus
@@ -61,18 +62,19 @@ class Candidates:
         candidate_id = new_id(app)
         self._note(Candidate(Deployment(app, candidate_id, spec.release_id, ""), spec))
         try:
+            image = image_for(spec.resources, self._sources)
             definition = serve_app(
                 candidate_id,
                 spec,
                 spec.replicas.single(),
                 server_id=candidate_id,
-                sources=self._sources,
+                image=image,
             )
             deployed = apps.put(definition, candidate_id, tag=candidate_id)
             deployment = Deployment(app, candidate_id, spec.release_id, apps.url_of(candidate_id, handles.SERVE))
             self._note(Candidate(deployment, spec))
             with translated(f"writing down {candidate_id}"):
-                handles.state().put(_server_key(candidate_id), {"app_id": deployed.app_id})
+                handles.state().put(_server_key(candidate_id), asdict(deployed) | {"image_id": image.object_id})
         except BaseException:
             self.stop(app, candidate_id)
             raise
@@ -144,20 +146,30 @@ class Candidates:
         app_id = self._app_id(candidate_id)
         return apps.log(app_id, lines=lines) if app_id else ""
 
+    def deploy_log(self, candidate_id: str, *, lines: int) -> str:
+        """What it was deployed as, and the last lines of how its image was built."""
+        noted = self._noted(candidate_id)
+        if "image_id" not in noted:
+            return ""
+        app, image = f"{noted['app_id']} version {noted['version']}", noted["image_id"]
+        return f"deployed as {app} with image {image}\n{apps.build_log(image, lines=lines)}"
+
     def lifetimes(self, candidate_id: str) -> Sequence[Lifetime]:
         """When its container ran, by what that told itself."""
+        noted = self._noted(candidate_id)
         with translated(f"looking at {candidate_id}"):
             told = handles.state().get(phase_key(candidate_id))
-            noted = handles.state().get(_server_key(candidate_id)) or {}
         if not told:
             return []
         ended_at = datetime.fromisoformat(noted["ended_at"]) if "ended_at" in noted else None
         return [Lifetime(datetime.fromisoformat(told["began_at"]), ended_at)]
 
     def _app_id(self, candidate_id: str) -> str | None:
+        return self._noted(candidate_id).get("app_id")
+
+    def _noted(self, candidate_id: str) -> dict[str, Any]:
         with translated(f"looking for {candidate_id}"):
-            noted = handles.state().get(_server_key(candidate_id))
-        return noted["app_id"] if noted else None
+            return handles.state().get(_server_key(candidate_id)) or {}
 
 
 def as_status(told: dict[str, Any]) -> ServerStatus:

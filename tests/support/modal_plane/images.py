@@ -1,4 +1,4 @@
-"""Images: kept as the client describes them. They are not built, but a build can be made to fail, with a log."""
+"""Images: kept as the client describes them. They are not built, but a build has a log, and can be made to fail."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final
 
 from modal_proto import api_pb2
 
-from tests.support.modal_plane.faults import Fault, Faults
+from tests.support.modal_plane.faults import Faults
 from tests.support.modal_plane.logs import STDOUT, Line, Logs
 from tests.support.modal_plane.names import content_id, new_id
 from tests.support.modal_plane.objects import BUILDER_VERSION
@@ -24,8 +24,8 @@ _FAILURE: Final = api_pb2.GenericResult(status=api_pb2.GenericResult.GENERIC_STA
 
 
 @dataclass(frozen=True, slots=True)
-class FailedBuild:
-    """A build that failed, and where its log is."""
+class Build:
+    """A build, and where its log is."""
 
     task_id: str
     lines: list[str]
@@ -41,12 +41,12 @@ class FailedBuild:
 
 @dataclass
 class Images:
-    """All images by id, which follows from their content; and the builds that failed."""
+    """All images by id, which follows from their content; and their builds, the failed ones too."""
 
     faults: Faults
     logs: Logs
     by_id: dict[str, api_pb2.Image] = field(default_factory=dict)
-    failed: dict[str, FailedBuild] = field(default_factory=dict)
+    builds: dict[str, Build] = field(default_factory=dict)
 
     def require(self, image_id: str) -> None:
         """Refuse a function whose image was never built."""
@@ -71,30 +71,29 @@ class Images:
     ) -> api_pb2.ImageGetOrCreateResponse:
         image_id = content_id("im", request.image.SerializeToString(deterministic=True))
         if fault := self.faults.build_failure():
-            self._fail(image_id, fault)
+            fault.struck += 1
+            self.by_id.pop(image_id, None)
+            self._build(image_id, fault.message.splitlines(keepends=True))
             return api_pb2.ImageGetOrCreateResponse(image_id=image_id)
+        if image_id not in self.by_id:
+            self._build(image_id, [f"=> {line}\n" for line in request.image.dockerfile_commands])
         self.by_id[image_id] = request.image
-        self.failed.pop(image_id, None)
         return api_pb2.ImageGetOrCreateResponse(image_id=image_id, result=_SUCCESS, metadata=_METADATA)
 
-    def _fail(self, image_id: str, fault: Fault) -> None:
-        fault.struck += 1
-        self.by_id.pop(image_id, None)
+    def _build(self, image_id: str, lines: list[str]) -> None:
         started_at, task_id = time.time(), new_id("ta")
-        lines = fault.message.splitlines(keepends=True)
         for line in lines:
             self.logs.add(Line(line, STDOUT, _BUILDER, "", task_id))
-        self.failed[image_id] = FailedBuild(task_id, lines, started_at, time.time() + 0.001)
+        self.builds[image_id] = Build(task_id, lines, started_at, time.time() + 0.001)
 
     @rpc("ImageJoinStreaming")
     async def join(
         self, request: api_pb2.ImageJoinStreamingRequest, caller: Caller
     ) -> AsyncIterator[api_pb2.ImageJoinStreamingResponse]:
-        failed = self.failed.get(request.image_id)
-        if failed is None:
+        if request.image_id in self.by_id:
             yield api_pb2.ImageJoinStreamingResponse(result=_SUCCESS, entry_id="1", eof=True, metadata=_METADATA)
             return
-        printed = [api_pb2.TaskLogs(data=line, file_descriptor=STDOUT) for line in failed.lines]
+        printed = [api_pb2.TaskLogs(data=line, file_descriptor=STDOUT) for line in self.builds[request.image_id].lines]
         yield api_pb2.ImageJoinStreamingResponse(task_logs=printed, entry_id="1")
         yield api_pb2.ImageJoinStreamingResponse(result=_FAILURE, entry_id="2", eof=True)
 
@@ -102,12 +101,12 @@ class Images:
     async def build_chain(
         self, request: api_pb2.ImageBuildChainGetRequest, caller: Caller
     ) -> api_pb2.ImageBuildChainGetResponse:
-        failed = self.failed.get(request.image_id)
-        return api_pb2.ImageBuildChainGetResponse(build_steps=[failed.step(request.image_id)] if failed else [])
+        build = self.builds.get(request.image_id)
+        return api_pb2.ImageBuildChainGetResponse(build_steps=[build.step(request.image_id)] if build else [])
 
     @rpc("ImageFromId")
     async def from_id(self, request: api_pb2.ImageFromIdRequest, caller: Caller) -> api_pb2.ImageFromIdResponse:
-        if request.image_id not in self.by_id and request.image_id not in self.failed:
+        if request.image_id not in self.builds:
             raise not_found(f"Image '{request.image_id}' not found")
         return api_pb2.ImageFromIdResponse(image_id=request.image_id, metadata=_METADATA)
 
