@@ -112,7 +112,9 @@ def test_the_record_says_why(platform: MemoryPlatform, error: BaseException, exi
     assert (record.exit_code, record.reason, record.error_kind) == (exit_code, reason, type(error).__name__)
 
 
-def test_how_a_candidate_was_built_and_what_it_printed_is_kept_whatever_its_end(platform: MemoryPlatform, answers: dict[str, str]) -> None:
+def test_how_a_candidate_was_built_and_what_it_printed_is_kept_whatever_its_end(
+    platform: MemoryPlatform, answers: dict[str, str]
+) -> None:
     good, bad = a_run(platform), a_run(platform)
     promoted, rejected = deploy(platform, good.release_id), deploy(platform, bad.release_id)
     release.promote(good, promoted)
