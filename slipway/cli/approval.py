@@ -23,6 +23,10 @@ from slipway.stages.run import Run
 from slipway.stages.surroundings import open_platform
 
 TIMEOUT_S: Final = 30.0
+BUSY_S: Final = 60.0
+"""So long Prefect's server may say that its database is locked: many runs on SQLite do that for some seconds."""
+
+PAUSE_S: Final = 1.0
 LETTERS: Final = {"a": Choice.APPROVE, "r": Choice.REJECT, "e": Choice.EXTEND}
 
 ReleaseArgument = Annotated[str, typer.Argument(help="Release that waits; the run says its id.")]
@@ -88,16 +92,31 @@ def _resume(waiting: Approval, decision: dict[str, Any]) -> None:
     """
     url = f"{waiting.prefect_api_url}/flow_runs/{waiting.flow_run_id}/resume"
     try:
-        response = httpx.post(url, json={"run_input": decision}, timeout=TIMEOUT_S)
+        response = _post(url, {"run_input": decision})
     except httpx.HTTPError as error:
         raise Transient(
             f"Prefect's server at {waiting.prefect_api_url} does not answer: {error}.",
             remedy="If the run has died, the next one closes its record; else decide in Prefect's pages.",
         ) from None
+    if response.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+        raise Transient(
+            f"Prefect's server at {waiting.prefect_api_url} has been busy for {BUSY_S:.0f} s.",
+            remedy="Decide again; the run waits until its deadline.",
+        )
     said = response.json() if response.headers.get("content-type", "").startswith("application/json") else {}
     if not response.is_success or said.get("status") != "ACCEPT":
         reason = said.get("details", {}).get("reason") or response.text[:300]
         raise Misconfigured(f"The decision was not taken: {reason}.", remedy="Look at the run in Prefect's pages.")
+
+
+def _post(url: str, body: dict[str, Any]) -> httpx.Response:
+    """The server's answer, which is asked for again while the server says that it is busy."""
+    deadline_s = time.monotonic() + BUSY_S
+    while True:
+        response = httpx.post(url, json=body, timeout=TIMEOUT_S)
+        if response.status_code != httpx.codes.SERVICE_UNAVAILABLE or time.monotonic() > deadline_s:
+            return response
+        time.sleep(PAUSE_S)
 
 
 def whoever() -> str:

@@ -201,6 +201,19 @@ def test_the_server_takes_the_decision(server: list[httpx.Response | Exception])
     commands._resume(WAITING, {"decision": "approve"})
 
 
+def test_a_server_that_is_busy_is_asked_again(
+    server: list[httpx.Response | Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands, "PAUSE_S", 0.0)
+    server += [httpx.Response(503), httpx.Response(503), httpx.Response(201, json={"status": "ACCEPT"})]
+    commands._resume(WAITING, {"decision": "approve"})
+    assert not server
+    monkeypatch.setattr(commands, "BUSY_S", -1.0)
+    server.append(httpx.Response(503))
+    with pytest.raises(Transient, match="busy"):
+        commands._resume(WAITING, {"decision": "approve"})
+
+
 @pytest.mark.parametrize(
     ("answer", "kind", "words"),
     [
