@@ -9,6 +9,7 @@ from typing import Any, ParamSpec
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
+from flows.output import outlive_readers
 from slipway.errors import SlipwayError
 from slipway.preflight.plan import Plan, errors_among
 from slipway.records.capacity import show_range
@@ -28,6 +29,7 @@ def told_by_state(body: Body[Arguments]) -> Body[Arguments]:
 
     @wraps(body)
     def told(*args: Arguments.args, **kwargs: Arguments.kwargs) -> State[Any]:
+        outlive_readers()
         try:
             return body(*args, **kwargs)
         except SlipwayError as error:
