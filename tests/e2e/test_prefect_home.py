@@ -31,6 +31,12 @@ def profile(house: House) -> str:
     return str(house.world.profile())
 
 
+@pytest.fixture(autouse=True)
+def _nothing_under_way(house: House) -> Iterator[None]:
+    yield
+    house.end_runs()
+
+
 def live(house: House) -> str | None:
     """The release that answers users, if the app has an address."""
     return house.world.live_release() if (house.world.local / "apps" / f"{APP}.port").exists() else None

@@ -22,6 +22,7 @@ import httpx
 import modal
 from modal_proto import api_pb2
 
+from slipway.platforms.modal import handles
 from tests.support.modal_plane.containers import PLANE_ENV, REPO, kill_all
 from tests.support.modal_plane.rpc import TOKEN_ID, TOKEN_SECRET
 
@@ -229,8 +230,10 @@ def modal_plane(tmp_path: Path) -> Iterator[Plane]:
 
 
 def _forget_client() -> None:
-    """Modal keeps one client a process, whatever its environment says later: it may be of another plane."""
+    """Modal keeps one client a process, and handles keep it too, whatever the environment says later."""
     modal.client._Client._set_env_client(None)
+    handles._volume.cache_clear()
+    handles._state.cache_clear()
 
 
 def _wait_for(file: Path, process: subprocess.Popen[bytes], log: Path) -> dict[str, str]:
