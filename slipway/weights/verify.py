@@ -11,7 +11,6 @@ marker is written, as the last thing.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,9 +30,7 @@ from slipway.weights.manifest import RESERVED, Manifest, ManifestFile
 from slipway.weights.passes import FileVerdict, check_file
 from slipway.weights.ready import mark_ready, withdraw_ready
 from slipway.weights.structure import check_structure
-
-MAX_THREADS = 16
-"""Each holds one window of 8 MiB: memory stays below 256 MiB whatever is verified."""
+from slipway.weights.windows import THREADS
 
 PROGRESS_EVERY_S = 0.5
 VERDICTS_FILE = f"{RESERVED}/verdicts.json"
@@ -158,7 +155,7 @@ def _hash(context: JobContext, wanted: Manifest, paths: Iterable[str], *, part: 
     total = sum(file.size_bytes for file in there)
     to_read = sum(file.size_bytes for file in rest)
     counter = _Counter(total - to_read)
-    with ThreadPoolExecutor(min(MAX_THREADS, 2 * (os.cpu_count() or 1)), thread_name_prefix="hash") as pool:
+    with ThreadPoolExecutor(THREADS, thread_name_prefix="hash") as pool:
         pending = {pool.submit(check_file, model_dir, file, seed=wanted.digest, saw=counter.add) for file in rest}
         while pending:
             done, pending = wait(pending, timeout=PROGRESS_EVERY_S, return_when=FIRST_COMPLETED)

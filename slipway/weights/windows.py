@@ -15,7 +15,12 @@ from typing import Final
 
 from slipway.units import KIB, MIB
 
-WINDOW_BYTES: Final = 8 * MIB
+THREADS: Final = min(16, 2 * (os.cpu_count() or 1))
+"""Files that are read at once: where one waits for its disk, another hashes."""
+
+WINDOW_BYTES: Final = 128 // THREADS * MIB
+"""The larger the fewer mappings to make and take down; all threads' windows leave a process below 256 MiB."""
+
 READ_BYTES: Final = 256 * KIB
 """What is read at once without a mapping: it stays in a core's cache until it is hashed."""
 

@@ -81,7 +81,7 @@ def test_an_interrupted_run_is_resumed_and_a_finished_one_is_not(
     place: WeightsPlace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(resume, "SAVE_EVERY_S", 0.0)
-    monkeypatch.setattr(verify_module, "MAX_THREADS", 1)
+    monkeypatch.setattr(verify_module, "THREADS", 1)
     saved, calls, check_file = threading.Event(), itertools.count(), verify_module.check_file
 
     def die_after_saving(*arguments: Any, **options: Any) -> FileVerdict:
