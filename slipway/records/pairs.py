@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from slipway.gates.answers import right_by_id
 from slipway.gates.case import Case
 from slipway.gates.evidence import Evidence
+from slipway.gates.statistics import Bounds, wilson
 from slipway.profile import Profile, Statistic
 
 
@@ -19,6 +20,16 @@ class Pairs:
     won: int
     lost: int
     both_wrong: int
+
+    @property
+    def asked(self) -> int:
+        """How many questions."""
+        return self.both_right + self.won + self.lost + self.both_wrong
+
+    @property
+    def right(self) -> Bounds:
+        """The candidate's share of right answers, in 95 of 100 cases between the bounds; needs one question."""
+        return wilson(self.both_right + self.won, self.asked, 0.975)
 
 
 def pairs(before: Mapping[str, bool], now: Mapping[str, bool]) -> Pairs:

@@ -126,6 +126,22 @@ def far_from(p: float, level: float) -> None:
 VALUES = st.lists(st.floats(-10, 10).map(lambda x: round(x, 1)), min_size=1, max_size=80).map(np.array)
 
 
+# Two-sided 95 % intervals of Wilson for a share of 0.95, as facts and textbooks give them.
+@pytest.mark.parametrize(
+    ("n", "low", "high"), [(100, 0.888, 0.978), (200, 0.910, 0.973), (400, 0.924, 0.967), (1319, 0.937, 0.960)]
+)
+def test_wilson_has_known_bounds(n: int, low: float, high: float) -> None:
+    found = statistics.wilson(round(0.95 * n), n, 0.975)
+    assert (found.low, found.high) == (pytest.approx(low, abs=1e-3), pytest.approx(high, abs=1e-3))
+
+
+@given(data=st.data(), n=st.integers(1, 2000))
+def test_wilson_is_narrower_than_clopper_pearson(data: st.DataObject, n: int) -> None:
+    successes = data.draw(st.integers(0, n))
+    score, exact = statistics.wilson(successes, n, CONFIDENCE), statistics.share(successes, n, CONFIDENCE)
+    assert score.high - score.low <= exact.high - exact.low
+
+
 def test_clustered_mean_holds_the_truth_where_a_plain_mean_does_not() -> None:
     """Four answers to each of 30 questions: what one question is like, all its answers are."""
     rng = np.random.default_rng(5)

@@ -73,4 +73,5 @@ def test_pairs_are_drawn_with_their_numbers() -> None:
     words = texts(pairs_svg({"sums": Pairs(110, 3, 7, 0)}))
     for word in ("sums: of 120 questions", "110 right and 0 wrong in both", "7", "only the baseline is right"):
         assert word in words
+    assert "the candidate 94.2% right (88.4% to 97.1%)" in words, "Wilson's bounds"
     assert "questions" in texts(pairs_svg({}))
