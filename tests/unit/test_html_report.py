@@ -181,7 +181,7 @@ def test_accuracy_pairs_are_drawn_where_there_is_a_baseline() -> None:
     right = {f"arithmetic-{number:05d}": True for number in range(120)}
     samples = SAMPLES | {"arithmetic": taken(PROFILE, "arithmetic", wrong=3)}
     evidence = seen(samples, baseline={"arithmetic": {"releases": ("a",), "right": right}})
-    assert "117 right and 0 wrong in both" in Page(render(promoted(), evidence)).text
+    assert "in both 117 right, 0 wrong" in Page(render(promoted(), evidence)).text
     assert "no answers of an earlier release" in Page(render(promoted(), EVIDENCE)).text
 
 

@@ -22,10 +22,10 @@ def pairs_svg(found: Mapping[str, Pairs]) -> bytes:
         axes.bar_label(bars, [str(abs(value)) for value in values], padding=3, fontsize=8)
     widest = max([1, *(max(each.lost, each.won) for each in found.values())])
     for place, (name, each) in enumerate(found.items()):
-        words = f"{name}: of {each.asked} questions, {each.both_right} right and {each.both_wrong} wrong in both"
+        words = f"{name}: none asked of both"
         if each.asked:
-            share = each.right
-            words += f"; the candidate {share.estimate:.1%} right ({share.low:.1%} to {share.high:.1%})"
+            share = f"{each.right.estimate:.1%} of {each.asked} right ({each.right.low:.1%} to {each.right.high:.1%})"
+            words = f"{name}: {share}; in both {each.both_right} right, {each.both_wrong} wrong"
         axes.annotate(words, (-1.15 * widest, place - 0.32), va="bottom", fontsize=8)
     axes.set_xlim(-1.2 * widest, 1.2 * widest)
     axes.set_ylim(max(len(found), 1) - 0.5, -0.8)
