@@ -14,8 +14,9 @@ from slipway.errors import Busy, Misconfigured, Transient
 from slipway.platforms.check import Health, Needs
 from slipway.platforms.modal import handles
 from slipway.platforms.modal.lease import DEAD_AFTER_S, Lease, _sign
+from slipway.platforms.modal.probe import _ask, wait_for_release
 from slipway.platforms.port import Deployment, Job, Phase, Progress
-from tests.contract.conftest import APP, LONG_S, Place, make_job, make_modal_place, wait_until
+from tests.contract.conftest import APP, KEY_NAME, LONG_S, Place, make_job, make_modal_place, wait_until
 from tests.support.modal_plane import Plane
 
 pytestmark = pytest.mark.slow
@@ -155,6 +156,25 @@ def test_a_switch_that_nobody_wrote_down_is_seen_by_the_next(place: Place, monke
     assert live is not None
     assert (live.version, live.release_id, live.url) == (1, "r1", place.platform.live_url(APP))
     assert live.url
+
+
+def test_who_interrupts_a_switch_leaves_users_at_the_release_before(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Modal goes back by replacing containers, too: until the old release answers, the new one does."""
+    before = place.platform.promote(place.serve("r1"))
+    second = place.serve("r2")
+
+    def interrupted(url: str, release_id: str, key: str | None, *, timeout_s: float) -> None:
+        wait_for_release(url, release_id, key, timeout_s=timeout_s)
+        if release_id == "r2":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("slipway.platforms.modal.releases.wait_for_release", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        place.platform.promote(second)
+    assert _ask(before.url, place.platform.secret(KEY_NAME), timeout_s=LONG_S) == "r1"
+    assert place.open().live(APP) == before
 
 
 def test_the_doctor_hears_what_is_missing_and_makes_nothing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

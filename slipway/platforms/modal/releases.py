@@ -200,7 +200,8 @@ class LiveReleases:
     def _take_back(self, book: Book, app: str) -> None:
         """Bring back the version that was live, if Modal has left it; without one, end what was begun.
 
-        It is a switch like any other: whoever comes after a death in the middle must know which way it went.
+        It is a switch like any other: whoever comes after a death in the middle must know which way it went, and
+        until the version before answers users reach what is taken back.
         """
         before, now = book.releases.find(book.releases.live), apps.look(app)
         if before is None:
@@ -210,6 +211,7 @@ class LiveReleases:
             _write(app, replace(book, pending=back))
             if not _rolled_back(app, book.placed.get(before.version), now):
                 self._put(back)
+            self._await(apps.url_of(app, handles.SERVE), before, before.spec.replicas.startup_timeout_s)
             book = book.concluded(back, _there(app))
         _write(app, book)
 
