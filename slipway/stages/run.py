@@ -159,10 +159,10 @@ class Run:
         else:
             entry.status, entry.attempts = StageStatus.RUNNING, entry.attempts + 1
         self._stage = name
-        self.ledger.save(self.record)
         log = StageLog(self.release_id, entry)
-        log.tell("started")
         try:
+            self.ledger.save(self.record)
+            log.tell("started")
             self.purse.require_affordable(name)
             yield log
         except BaseException as error:

@@ -100,21 +100,28 @@ def test_the_flow_is_killed_in_a_stage(serving: Serving, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("stage", chosen() if CELLS == "all" else chosen()[-1:])
 def test_the_flow_is_cancelled_in_a_stage(serving: Serving, tmp_path: Path, stage: Stage) -> None:
-    """Whoever cancels gets back what was, when the command ends: there need not be a next run."""
+    """Whoever cancels gets back what was, when the command ends: there need not be a next run.
+
+    Only a switch may be over before it hears of it; `test_who_interrupts_a_switch…` holds one up.
+    """
     before, world = serving.serves(), serving.world
     with published(tmp_path / "checkpoint", lambda d: (d / "README.md").write_text(f"not at {stage}")) as fields:
         with world.started(serving.profile(**fields)) as run:
             run.wait_for_stage(stage)
             wait_until(lambda: serving.at_its_work(stage), f"the work of {stage}", SOON_S)
             record = run.cancel()
-        assert serving.serves() == before
-        assert [running.release_id for running in serving.platform.deployments(APP)] == [before]
+        too_late = stage is Stage.PROMOTE and record["outcome"] == "promoted"
+        served = record["release_id"] if too_late else before
+        assert serving.serves() == served, record
+        assert [running.release_id for running in serving.platform.deployments(APP)] == [served]
     wait_until(lambda: {c.app for c in serving.servers()} == {APP}, "the end of the candidate", SOON_S)
     wait_until(lambda: not any(c.calls and c.function != "serve" for c in serving.plane.containers()), "the job's end")
-    assert record["returncode"] == record["exit_code"] != 0
-    assert record["outcome"] in {"rejected", "rolled_back"}
-    assert "interrupted, or cancelled" in record["reason"]
     assert serving.plane.errors() == []
+    assert record["returncode"] == record["exit_code"]
+    if not too_late:
+        assert record["exit_code"] != 0
+        assert record["outcome"] in {"rejected", "rolled_back"}
+        assert "interrupted, or cancelled" in record["reason"]
 
 
 def _before_last(stage: Stage) -> bool:

@@ -91,6 +91,16 @@ def test_observers_see_the_turns_and_some_of_the_progress(run: Run, clock: list[
     assert 5 <= len(seen) - len(kinds) <= 15, "a second of progress, told ten times a second"
 
 
+def test_a_stage_that_is_interrupted_as_it_begins_does_not_stay_running(run: Run) -> None:
+    def interrupt(event: StageEvent) -> None:
+        if event.kind == "started":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), observed_by(interrupt), run.stage(Stage.GATES):
+        pytest.fail("its work began")
+    assert [(stage.name, stage.status) for stage in run.record.stages] == [(Stage.GATES, StageStatus.FAILED)]
+
+
 def test_release_ids_sort_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
     times = [datetime(2026, 9, 30, 23, 59, 59, tzinfo=UTC), datetime(2026, 10, 1, tzinfo=UTC)]
     ids = []
