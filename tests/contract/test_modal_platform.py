@@ -12,7 +12,7 @@ import pytest
 
 from slipway.errors import Busy, Misconfigured, Transient
 from slipway.platforms.check import Health, Needs
-from slipway.platforms.modal import handles
+from slipway.platforms.modal import apps, handles
 from slipway.platforms.modal.lease import DEAD_AFTER_S, Lease, _sign
 from slipway.platforms.modal.probe import _ask, wait_for_release
 from slipway.platforms.port import Deployment, Job, Phase, Progress
@@ -175,6 +175,23 @@ def test_who_interrupts_a_switch_leaves_users_at_the_release_before(
         place.platform.promote(second)
     assert _ask(before.url, place.platform.secret(KEY_NAME), timeout_s=LONG_S) == "r1"
     assert place.open().live(APP) == before
+
+
+def test_a_switch_that_modal_does_not_show_at_once_is_waited_for(
+    place: Place, plane: Plane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.platform.promote(place.serve("r1"))
+    second, shown = place.serve("r2"), apps.shown
+
+    def unseen(name: str) -> apps.Deployed:
+        plane.faults.add("AppGetOrCreate", "not_found", count=3, by="client")
+        return shown(name)
+
+    monkeypatch.setattr(apps, "PAUSES_S", (0.0,) * 4)
+    monkeypatch.setattr(apps, "shown", unseen)
+    release = place.platform.promote(second)
+    assert place.open().live(APP) == release
+    assert _ask(release.url, place.platform.secret(KEY_NAME), timeout_s=LONG_S) == "r2"
 
 
 def test_the_doctor_hears_what_is_missing_and_makes_nothing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

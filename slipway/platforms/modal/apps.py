@@ -11,12 +11,12 @@ from typing import Any, Final
 import modal
 from modal.types import AppState
 
-from slipway.errors import Misconfigured, SlipwayError, Transient
+from slipway.errors import Crashed, Misconfigured, SlipwayError, Transient
 from slipway.platforms.modal.errors import translated
 
 TOLD_LINES: Final = 30
-STOP_PAUSES_S: Final = (0.5, 1.0, 2.0, 4.0)
-"""Between attempts to stop an app, each of which the client repeats where it is worth it."""
+PAUSES_S: Final = (0.5, 1.0, 2.0, 4.0)
+"""Between attempts to stop an app, each of which the client repeats where it is worth it, and looks for a new one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +45,14 @@ def put(app: modal.App, name: str, *, tag: str) -> Deployed:
 
     Raises:
         Misconfigured: If an image cannot be built, with the last lines of its log.
+        Crashed: If the app is stopped at once.
     """
     with translated(f"deploying {name}"):
         try:
             app.deploy(name=name, tag=tag)
         except modal.exception.ImageBuildError as error:
             raise _unbuilt(name, error) from error
-    deployed = look(name)
-    if deployed is None:
-        raise Misconfigured(f"{name} was deployed and is gone.", remedy="Find out who stopped it, then run again.")
-    return deployed
+    return shown(name)
 
 
 def _unbuilt(name: str, error: modal.exception.ImageBuildError) -> Misconfigured:
@@ -88,12 +86,25 @@ def look(name: str) -> Deployed | None:
     return Deployed(info.app_id, info.lifecycle.version)
 
 
+def shown(name: str) -> Deployed:
+    """The version of an app that has just been deployed; Modal may take a moment to show it.
+
+    Raises:
+        Crashed: If it is not there.
+    """
+    for pause_s in PAUSES_S:
+        if deployed := look(name):
+            return deployed
+        time.sleep(pause_s)
+    raise Crashed(f"{name} was deployed and is gone.", remedy="Find out who stopped it, then run again.")
+
+
 def stop(name: str) -> None:
     """End an app and all its containers. Harmless when there is none.
 
     It insists for a while: what is left running costs its GPUs until the next run finds it.
     """
-    for pause_s in STOP_PAUSES_S:
+    for pause_s in PAUSES_S:
         with contextlib.suppress(Transient):
             return _stop(name)
         time.sleep(pause_s)
@@ -101,9 +112,14 @@ def stop(name: str) -> None:
 
 
 def _stop(name: str) -> None:
-    with translated(f"stopping {name}"), contextlib.suppress(modal.exception.NotFoundError):
-        if app := _find(name):
+    with translated(f"stopping {name}"):
+        if (app := _find(name)) is None:
+            return
+        with contextlib.suppress(modal.exception.NotFoundError):
             app.stop()
+            return
+    if look(name) is not None:
+        raise Transient(f"Modal neither stops {name} nor says that it is gone.", remedy=f"`modal app stop {name}`.")
 
 
 def log(app_id: str, *, lines: int) -> str:

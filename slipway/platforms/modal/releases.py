@@ -14,7 +14,7 @@ import sys
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
-from slipway.errors import Crashed, Misconfigured
+from slipway.errors import Misconfigured
 from slipway.platforms.local.releases import Releases
 from slipway.platforms.modal import apps, handles
 from slipway.platforms.modal.apps import Deployed
@@ -181,7 +181,7 @@ class LiveReleases:
             url = apps.url_of(app, handles.SERVE)
             self._await(url, switch.release, timeout_s or spec.replicas.startup_timeout_s)
             switch = replace(switch, release=replace(switch.release, url=url))
-            _write(app, book.concluded(switch, _there(app)))
+            _write(app, book.concluded(switch, apps.shown(app)))
         except BaseException:
             self._take_back(replace(book, pending=None), app)
             raise
@@ -212,15 +212,8 @@ class LiveReleases:
             if not _rolled_back(app, book.placed.get(before.version), now):
                 self._put(back)
             self._await(apps.url_of(app, handles.SERVE), before, before.spec.replicas.startup_timeout_s)
-            book = book.concluded(back, _there(app))
+            book = book.concluded(back, apps.shown(app))
         _write(app, book)
-
-
-def _there(app: str) -> Deployed:
-    deployed = apps.look(app)
-    if deployed is None:
-        raise Crashed(f"{app} was stopped while it was switched.", remedy="Find out by whom, and run again.")
-    return deployed
 
 
 def _rolled_back(app: str, target: Deployed | None, now: Deployed | None) -> bool:

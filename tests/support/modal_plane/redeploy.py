@@ -15,7 +15,7 @@ from typing import Final
 import httpx
 
 from slipway.errors import SlipwayError
-from slipway.platforms.port import Deployment, Job, Mount, Progress
+from slipway.platforms.port import Deployment, Job, Mount, Platform, Progress, Release
 from slipway.units import utc_now
 from slipway.weights.layout import READY_FILE
 from slipway.weights.ready import Ready
@@ -63,9 +63,17 @@ def redeploy(place: Place, release: str) -> None:
             say("judged")
             platform.promote(candidate)
         except BaseException:
-            platform.stop(candidate)
+            _undo(platform, live, candidate)
             raise
         say("promoted")
+
+
+def _undo(platform: Platform, before: Release | None, candidate: Deployment) -> None:
+    """As a run does: a switch that came about after all is taken back before what was deployed is stopped."""
+    live = platform.live(APP)
+    if before and live and live.release_id == candidate.release_id:
+        platform.roll_back(APP, before.version, timeout_s=LONG_S)
+    platform.stop(candidate)
 
 
 def _work(place: Place, release: str) -> None:
