@@ -131,7 +131,7 @@ def ask_in_terminal(run: Run, question: Question) -> Answer | None:  # noqa: ARG
     with live.suspended():
         out.print(Markdown(question.text))
         while True:
-            out.print(f"{choices}? ", end="", markup=False)
+            out.print(f"{choices}? ", end="")
             line = _line(deadline_s - time.monotonic())
             if line is None:
                 return None

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from slipway.cli.output import friendly_errors, out, print_json, say
+from slipway.cli.output import friendly_errors, out, print_json, say, working
 from slipway.errors import Crashed
 from slipway.platforms.port import Progress
 from slipway.profile import Profile, load_profile
@@ -29,10 +29,10 @@ def watch(
     """Ask what serves for a while, and roll back if it goes wrong. Ends with 3 if it did."""
     with friendly_errors(as_json=as_json):
         chosen = _lasting(load_profile(profile), duration_s)
-        with out.status("watching") as status:
+        with working("watching") as tell:
 
             def show(progress: Progress) -> None:
-                status.update(f"watching: {progress.done:.0f} of {progress.total or 0:.0f} s, {progress.note}")
+                tell(f"watching: {progress.done:.0f} of {progress.total or 0:.0f} s, {progress.note}")
 
             check = observe(open_platform(chosen.platform), chosen, progress=show)
     if as_json:
@@ -60,4 +60,4 @@ def keep_warm(
     if as_json:
         print_json({"release_id": found.release_id, "took_s": found.took_s, "stays_s": found.stays_s})
     else:
-        say(str(found))
+        out.print(str(found), soft_wrap=True)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from slipway.cli.output import friendly_errors, out, print_json, say, table
+from slipway.cli.output import friendly_errors, print_json, say, table, working
 from slipway.measure.datasets import DATASETS_VOLUME, datasets_of, missing
 from slipway.profile import load_profile
 from slipway.stages.datasets import sync_datasets
@@ -26,11 +26,11 @@ def sync(profile: ProfileArgument, platform: PlatformOption = None, as_json: Jso
     """Fetch the datasets of a profile into its platform's volume; what is there is kept, offline."""
     with friendly_errors(as_json=as_json):
         chosen = load_profile(profile)
-        with out.status("fetching datasets") as status:
+        with working("fetching datasets") as tell:
             done = sync_datasets(
                 open_platform(platform or chosen.platform, chosen),
                 chosen,
-                progress=lambda p: None if as_json else status.update(f"{p.note}: {p.done:g} of {p.total:g}"),
+                progress=lambda p: None if as_json else tell(f"{p.note}: {p.done:g} of {p.total:g}"),
             )
     if as_json:
         print_json(done)

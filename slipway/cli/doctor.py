@@ -8,9 +8,10 @@ from itertools import chain
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from flows.doctor import examine_prefect
-from slipway.cli.output import err, friendly_errors, out, print_json, say, table
+from slipway.cli.output import err, friendly_errors, out, print_json, say, table, working
 from slipway.errors import Misconfigured
 from slipway.platforms.check import Check, Health
 from slipway.profile import load_profile
@@ -60,14 +61,14 @@ def _fix(name: str, *, dry_run: bool) -> Remains:
 
 def _shown(checks: Iterator[Check]) -> Iterator[Check]:
     """The checks, with a line on the terminal that says how far they are."""
-    with err.status("looking at the profile") as status:
+    with working("looking at the profile", err) as tell:
         for number, check in enumerate(checks, 1):
-            status.update(f"{number} looked at, last: {check.name}")
+            tell(f"{number} looked at, last: {check.name}")
             yield check
 
 
 def _show(checks: list[Check], done: Remains | None, *, dry_run: bool) -> None:
-    rows = [(check.name, f"[{_COLOURS[check.health]}]{check.health}[/]", _plain(check.seen)) for check in checks]
+    rows = [(check.name, Text(check.health, _COLOURS[check.health]), " ".join(check.seen.split())) for check in checks]
     table("looked at", "", "seen", rows=rows)
     for check in checks:
         if check.remedy:
@@ -76,12 +77,7 @@ def _show(checks: list[Check], done: Remains | None, *, dry_run: bool) -> None:
         verb = "would be" if dry_run else "were"
         out.print(f"{len(done.orphans)} servers {verb} stopped, {len(done.unfinished)} records {verb} closed")
     count = sum(check.health is Health.FAILED for check in checks)
-    out.print("[green]nothing keeps a release from going well[/]" if not count else f"[red]{count} failed[/]")
-
-
-def _plain(text: str) -> str:
-    """On one line, with nothing that the terminal would take for markup."""
-    return " ".join(text.split()).replace("[", r"\[")
+    say("[green]nothing keeps a release from going well[/]" if not count else f"[red]{count} failed[/]")
 
 
 def _as_json(done: Remains | None, dry_run: bool) -> dict[str, object] | None:

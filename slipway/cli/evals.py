@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from slipway.cli.output import friendly_errors, out, print_json, say, table
+from slipway.cli.output import friendly_errors, print_json, say, table, working
 from slipway.cli.stored import stored
 from slipway.errors import Misconfigured
 from slipway.gates.case import Case
@@ -31,7 +31,7 @@ def evals(
         evidence, own = stored(observed)
         chosen = own if own and profile is None else load_profile(profile or "miniature")
         target = directory or home() / "evals" / Path(observed).name
-        with out.status("writing logs"):
+        with working("writing logs"):
             written = [_write(chosen, evidence, name, target, observed) for name in _judged(chosen, workload)]
     if as_json:
         print_json(written)

@@ -39,7 +39,7 @@ def _show(rule: Rule, *, as_json: bool) -> None:
     if as_json:
         print_json(_document(rule))
         return
-    out.print(f"[bold]{rule.id}[/] ({rule.severity}, for {rule.where})\n")
+    say(f"[bold]{rule.id}[/]", f"({rule.severity}, for {rule.where})\n")
     for title, text in (
         ("Applies when:", rule.when),
         ("What happens:", rule.happens[:1].upper() + rule.happens[1:]),
@@ -48,7 +48,7 @@ def _show(rule: Rule, *, as_json: bool) -> None:
     ):
         say(f"[bold]{title}[/]", text)
     say("\nTo accept it for a time, waive it in the profile (docs/rules.md):\n")
-    out.print(f"    waivers:\n      - {{rule: {rule.id}, reason: …, expires: YYYY-MM-DD}}", markup=False)
+    out.print(f"    waivers:\n      - {{rule: {rule.id}, reason: …, expires: YYYY-MM-DD}}")
 
 
 def _show_all(*, as_json: bool) -> None:

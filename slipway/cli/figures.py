@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from slipway.cli.output import say, table
+from slipway.cli.output import out, say, table
 from slipway.measure.sweep import Knee, Point
 from slipway.units import show_seconds
 
@@ -75,4 +75,4 @@ def show_ladder(points: Sequence[Point], knee: Knee) -> None:
             for each in points
         ],
     )
-    say(knee.reason)
+    out.print(knee.reason, soft_wrap=True)

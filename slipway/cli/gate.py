@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from slipway.cli.headers import headers
-from slipway.cli.output import friendly_errors, out, print_json, say, show_verdicts
+from slipway.cli.output import friendly_errors, print_json, say, show_verdicts, working
 from slipway.cli.stored import stored
 from slipway.endpoint import Endpoint, base_url
 from slipway.engine.client import server_info
@@ -81,11 +81,11 @@ def gate(  # noqa: PLR0913 - one parameter for each option: typer reads them fro
 
 def _of_live(profile: Profile, *, as_json: bool) -> list[Verdict]:
     """Verdicts on what serves, by the same check as the nightly one: it is kept in the ledger."""
-    with out.status("measuring") as status:
+    with working("measuring") as tell:
         check, _ = gate_live(
             open_platform(profile.platform),
             profile,
-            progress=lambda p: None if as_json else status.update(f"{p.note}: {p.done:g} of {p.total:g} {p.unit}"),
+            progress=lambda p: None if as_json else tell(f"{p.note}: {p.done:g} of {p.total:g} {p.unit}"),
         )
     return check.verdicts
 
@@ -94,13 +94,13 @@ def _observed(endpoint: Endpoint, profile: Profile, folder: Path, against: str |
     await_awake(endpoint, profile.scaling.startup_timeout_s)
     facts = Facts(drift=_drift(endpoint, profile), baseline=_answers_of(against, profile) if against else {})
     save_facts(folder, facts)
-    with datasets_here(open_platform("local"), profile), out.status("measuring") as status:
+    with datasets_here(open_platform("local"), profile), working("measuring") as tell:
         evidence = session(
             endpoint,
             profile,
             folder,
             timeout_s=profile.scaling.request_timeout_s,
-            progress=lambda p: None if as_json else status.update(f"{p.note}: {p.done:g} of {p.total:g} {p.unit}"),
+            progress=lambda p: None if as_json else tell(f"{p.note}: {p.done:g} of {p.total:g} {p.unit}"),
         )
     if not as_json:
         say("evidence:", str(folder))

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from slipway.cli.output import friendly_errors, out, print_json, say
+from slipway.cli.output import friendly_errors, print_json, say, working
 from slipway.cli.runs import PlatformOption, ReleaseArgument, named
 from slipway.errors import Misconfigured
 from slipway.files import write_atomic
@@ -29,7 +29,7 @@ def report(
     with friendly_errors(as_json=as_json):
         ledger = Ledger(open_platform(platform))
         record = named(ledger, release_id)
-        with out.status("drawing"):
+        with working("drawing"):
             from slipway.records.html.stored import page_of  # noqa: PLC0415 - matplotlib takes a second
 
             data = page_of(ledger, record).encode()

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from slipway.cli.output import err, friendly_errors, print_json, say
+from slipway.cli.output import err, friendly_errors, out, print_json, say, working
 from slipway.errors import Misconfigured
 from slipway.profile import Profile
 from slipway.profile.load import profile_path, read_profile
@@ -36,7 +36,7 @@ def resolve(
         before = read_lock(path)
         if check:
             _require_lock(chosen, before, path)
-        with hub_endpoint(chosen) as hub, err.status("asking the registry and the Hub"):
+        with hub_endpoint(chosen) as hub, working("asking the registry and the Hub", err):
             lock = before if check else find(chosen, hub)
             found = look(chosen, before, hub) if check else pins(lock, before)
         written = not check and not dry_run and _write(path, lock, before)
@@ -45,7 +45,7 @@ def resolve(
         print_json({"profile": chosen.name, "lock": str(lock_path(path)), "written": written, "pins": told})
     else:
         _show(found)
-        say(_sentence(chosen, lock, path, written=written, dry_run=dry_run or check))
+        out.print(_sentence(chosen, lock, path, written=written, dry_run=dry_run or check), soft_wrap=True)
     if check and any(pin.moved for pin in found):
         raise typer.Exit(MOVED)
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from slipway.cli.output import friendly_errors, out, print_json, say, table
+from slipway.cli.output import friendly_errors, out, print_json, table, working
 from slipway.errors import Misconfigured
 from slipway.platforms.port import Progress, ProgressSink
 from slipway.profile import load_profile
@@ -150,11 +150,11 @@ def _work(
     wanted: str, directory: Path | None, revision: str | None, platform: str | None, *, as_json: bool
 ) -> Iterator[weights.Work]:
     """The weights of a profile, or those that a directory shall hold, held by one writer at a time."""
-    with friendly_errors(as_json=as_json), out.status("asking the Hub") as status:
+    with friendly_errors(as_json=as_json), working("asking the Hub") as show:
 
         def tell(progress: Progress) -> None:
             if not as_json:
-                status.update(_line(progress))
+                show(_line(progress))
 
         if directory is None:
             found = _of_profile(wanted, revision, platform, tell)
@@ -203,4 +203,4 @@ def _conclude(done: dict[str, Any], sentence: str, *, as_json: bool) -> None:
     if as_json:
         print_json(done)
     else:
-        say(sentence)
+        out.print(sentence, soft_wrap=True)
