@@ -43,6 +43,7 @@ def made(kind: type[Exception], said: str) -> Exception:
         (modal.exception.PermissionDeniedError, Misconfigured),
         (modal.exception.NotFoundError, Misconfigured),
         (modal.exception.AlreadyExistsError, Misconfigured),
+        (FileExistsError, Misconfigured),  # how the client's volumes say the same
         (modal.exception.InvalidError, Misconfigured),
         (modal.exception.UnimplementedError, Misconfigured),
         (modal.exception.VersionError, Misconfigured),

@@ -46,7 +46,7 @@ KINDS: Final[tuple[tuple[tuple[type[BaseException], ...], type[SlipwayError], st
     ((modal_errors.AuthError,), Misconfigured, "Set a valid token: `modal token new`, or MODAL_TOKEN_ID and _SECRET."),
     ((modal_errors.PermissionDeniedError,), Misconfigured, "Use a token whose role and plan allow this."),
     ((modal_errors.NotFoundError,), Misconfigured, "Check the name, and MODAL_ENVIRONMENT."),
-    ((modal_errors.AlreadyExistsError,), Misconfigured, "Remove what has that name, or use another."),
+    ((modal_errors.AlreadyExistsError, FileExistsError), Misconfigured, "Remove what has that name, or use another."),
     ((modal_errors.UnimplementedError,), Misconfigured, "Use a plan and a version of the client that have this."),
     ((modal_errors.VersionError,), Misconfigured, "Install a version of the client that the server accepts."),
     ((modal_errors.ImageBuildError,), Misconfigured, "Correct what the last lines say."),

@@ -106,6 +106,7 @@ async def start(
     directory = container.directory
     (directory / "arguments").write_bytes(arguments.SerializeToString())
     (directory / "fs").mkdir()
+    (directory / "tmp").mkdir()
     spec = {
         "root": str(directory / "fs"),
         "binds": binds,

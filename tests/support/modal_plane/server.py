@@ -123,6 +123,7 @@ class World:
             "PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
             "HOME": "/root",
             "LANG": "C.UTF-8",
+            "TMPDIR": str(container.directory / "tmp"),  # a container takes its temporary files with it
             **image,
             **self.objects.secret_env(list(definition.secret_ids)),
             "PYTHONPATH": ":".join(["/root", *filter(None, [image.get("PYTHONPATH")])]),
