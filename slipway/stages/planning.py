@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import orjson
 from pydantic import ValidationError
@@ -15,7 +15,7 @@ from slipway.platforms.port import Platform, Release, Volume
 from slipway.preflight.capacity import capacity
 from slipway.preflight.difference import Change, changes
 from slipway.preflight.findings import examine
-from slipway.preflight.model_shape import ModelShape, read_shape
+from slipway.preflight.model_shape import ModelShape, known_shape, read_shape
 from slipway.preflight.moving import fetching, verifying
 from slipway.preflight.plan import Finding, Plan, errors_among
 from slipway.preflight.subject import subject
@@ -26,10 +26,14 @@ from slipway.stages.names import Stage
 from slipway.stages.run import Run
 from slipway.stages.surroundings import hub_endpoint, open_platform
 from slipway.units import show_bytes, show_usd
-from slipway.weights.hub import fetch_manifest
+from slipway.weights.hub import HubRevision, fetch_manifest
 from slipway.weights.layout import model_path
 from slipway.weights.manifest import Manifest
 from slipway.weights.ready import missing
+
+_CONFIG: Final = "config.json"
+_LARGEST_CONFIG_BYTES: Final = 1 << 20
+"""GLM-5.1's has 2 KiB, a large quantisation's some hundred."""
 
 
 def weights_volume(profile: Profile) -> str:
@@ -44,22 +48,27 @@ def kernel_volume(profile: Profile) -> str:
 
 def resolve(profile: Profile, platform: Platform, hub: str) -> Manifest:
     """The weights a profile means, by the Hub."""
-    token = platform.secret(profile.model.token_secret) if profile.model.token_secret else None
     return fetch_manifest(
         profile.model.repo,
         profile.model.revision,
         endpoint=hub,
-        token=token,
+        token=_token(profile, platform),
         allow_floating=profile.model.allow_floating,
     )
 
 
-def make_plan(profile: Profile, platform: Platform, manifest: Manifest) -> tuple[Plan, KernelKey]:
+def _token(profile: Profile, platform: Platform) -> str | None:
+    return platform.secret(profile.model.token_secret) if profile.model.token_secret else None
+
+
+def make_plan(profile: Profile, platform: Platform, manifest: Manifest, hub: str) -> tuple[Plan, KernelKey]:
     """What a run would do with these weights on this platform."""
     key = kernel_key(profile, manifest.digest)
     live = platform.live(profile.app)
     weights = platform.volume(weights_volume(profile))
-    shape = shape_in(weights, manifest)
+    shape = shape_in(weights, manifest) or known_shape(profile.model.repo)
+    if shape is None and profile.hardware.gpu:
+        shape = _shape_at(hub, profile, platform, manifest)
     seen = subject(profile, shape)
     carried = capacity(seen)
     to_fetch = missing(weights, manifest)
@@ -119,16 +128,38 @@ def plan_of(profile: Profile) -> Plan:
     """
     platform = open_platform(profile.platform)
     with hub_endpoint(profile) as hub:
-        plan, _ = make_plan(profile, platform, resolve(profile, platform, hub))
+        plan, _ = make_plan(profile, platform, resolve(profile, platform, hub), hub)
     return plan
 
 
 def shape_in(volume: Volume, manifest: Manifest) -> ModelShape | None:
     """The shape that the weights' own config.json has; None before it is there, or for models of another kind."""
-    path = f"{model_path(manifest)}/config.json"
+    path = f"{model_path(manifest)}/{_CONFIG}"
     try:
-        return read_shape(orjson.loads(volume.read(path)), source=path)
-    except (FileNotFoundError, orjson.JSONDecodeError, Misconfigured):  # verification tells what is broken
+        return _shape(volume.read(path), path)
+    except FileNotFoundError:
+        return None
+
+
+def _shape_at(hub: str, profile: Profile, platform: Platform, manifest: Manifest) -> ModelShape | None:
+    """The shape by the config.json that the Hub has: what cannot fit must be known before the weights are fetched.
+
+    Raises:
+        Misconfigured: If the Hub refuses.
+        Transient: For everything that may pass.
+    """
+    size_bytes = next((file.size_bytes for file in manifest.files if file.path == _CONFIG), 0)
+    if not 0 < size_bytes <= _LARGEST_CONFIG_BYTES:
+        return None
+    revision = HubRevision(manifest.repo, manifest.commit, hub, _token(profile, platform))
+    return _shape(revision.read(_CONFIG, 0, size_bytes), f"{_CONFIG} at the Hub")
+
+
+def _shape(config: bytes, source: str) -> ModelShape | None:
+    """The shape by a config.json; None for models of another kind."""
+    try:
+        return read_shape(orjson.loads(config), source=source)
+    except (orjson.JSONDecodeError, Misconfigured):  # verification tells what is broken
         return None
 
 
@@ -165,7 +196,7 @@ def plan_run(run: Run, last: Stage = Stage.PROMOTE) -> Plan:
     """
     with run.stage(Stage.PLAN) as stage:
         run.manifest = resolve(run.profile, run.platform, run.hub)
-        whole, run.kernel_key = make_plan(run.profile, run.platform, run.manifest)
+        whole, run.kernel_key = make_plan(run.profile, run.platform, run.manifest, run.hub)
         plan, record = whole.until(last), run.record
         record.plan, record.commit = plan, plan.commit
         record.manifest_digest, record.kernel_key = plan.manifest_digest, plan.kernel_key

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, cast
 
 import orjson
 import pytest
 
+from slipway.miniature import hub
 from slipway.platforms.port import Deployment, Platform
 from slipway.preflight.difference import Change, changes
 from slipway.preflight.model_shape import known_shape
@@ -17,6 +19,7 @@ from slipway.records.record import ReleaseRecord
 from slipway.stages.names import ON_GPU, Stage
 from slipway.stages.planning import make_plan, shape_in, weights_volume
 from slipway.units import utc_now
+from slipway.weights.hub import fetch_manifest
 from slipway.weights.layout import model_path
 from slipway.weights.manifest import Manifest, ManifestFile
 from tests.support.stage_platform import MemoryPlatform
@@ -36,7 +39,7 @@ def platform() -> MemoryPlatform:
 
 
 def planned(platform: MemoryPlatform, profile: Profile = GLM51) -> Plan:
-    return make_plan(profile, cast("Platform", platform), MANIFEST)[0]
+    return make_plan(profile, cast("Platform", platform), MANIFEST, "http://never.asked.test")[0]
 
 
 def serve(platform: MemoryPlatform, profile: Profile, **changed: Any) -> None:
@@ -60,11 +63,22 @@ def own() -> Profile:
 
 def test_shape_is_read_from_the_synced_weights(platform: MemoryPlatform) -> None:
     assert SHAPE is not None
-    assert planned(platform, own()).capacity is None
     sync(platform, orjson.dumps(SHAPE.model_dump() | {"num_hidden_layers": 70}))
     found = planned(platform, own()).capacity
     assert found is not None
     assert found.token_bytes == 71 * 1284
+
+
+@pytest.mark.parametrize(("config", "known"), [({"num_hidden_layers": 70}, True), ({"hidden_size": "wide"}, False)])
+def test_shape_is_read_from_the_hub_before_weights_are_there(
+    platform: MemoryPlatform, tmp_path: Path, config: dict[str, Any], known: bool
+) -> None:
+    assert SHAPE is not None
+    (tmp_path / "config.json").write_bytes(orjson.dumps(SHAPE.model_dump() | config))
+    with hub.serve(tmp_path, repo="my/own-fp8") as address:
+        manifest = fetch_manifest("my/own-fp8", address.commit, endpoint=address.url)
+        found = make_plan(own(), cast("Platform", platform), manifest, address.url)[0].capacity
+    assert (found.token_bytes if found else None) == (71 * 1284 if known else None)
 
 
 def test_rules_judge_by_the_shape_of_the_synced_weights(platform: MemoryPlatform) -> None:
