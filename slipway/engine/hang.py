@@ -1,8 +1,9 @@
-"""A hung engine: it has requests, makes no token of them, and does not answer one of ours.
+"""A hung engine: it makes no token, and does not answer a request of ours.
 
 SGLang's own watchdog guards a forward pass, not the processes around it. Its counters are read from `/metrics`.
-They alone prove nothing, for the number of running requests may be left standing after the last one has gone:
-so a suspicion is put to the proof with a request that every engine at work answers.
+They alone prove nothing: the number of running requests may be left standing after the last one has gone, and stays at
+nought when the scheduler that counts them is what hangs. So an engine that stands still, idle or not, is put to the
+proof with a request that every engine at work answers.
 """
 
 from __future__ import annotations
@@ -68,12 +69,9 @@ class HangWatch:
         self._since_s = now_s
 
     def still_s(self, pulse: Pulse | None, now_s: float) -> float:
-        """Seconds that it has had requests, or has not even told its counters (None), and has not moved."""
-        idle = pulse is not None and not pulse.pending
-        if idle or (pulse is not None and pulse.moved != self._moved):
-            self._since_s = now_s
-        if pulse is not None:
-            self._moved = pulse.moved
+        """Seconds that it has not moved, or has not even told its counters (None)."""
+        if pulse is not None and pulse.moved != self._moved:
+            self._since_s, self._moved = now_s, pulse.moved
         return now_s - self._since_s
 
     def reset(self, now_s: float) -> None:

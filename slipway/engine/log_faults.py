@@ -120,6 +120,12 @@ CAUSES: Final = (
         "Use an image with nvcc (no `-runtime` image).",
     ),
     _cause(
+        "rank-lost",
+        r"gloo/transport/.*(?:Connection (?:reset|closed) by peer|Broken pipe)|ncclRemoteError",
+        "One of the engine's ranks is gone: another has lost its connection to it.",
+        "Look for what ended it: an exception further up, the host's out-of-memory killer, a fault of its GPU (Xid).",
+    ),
+    _cause(
         "collective",
         r"NCCL error|ncclUnhandledCudaError|ncclInternalError|ncclSystemError|DistBackendError",
         "The GPUs cannot talk to one another.",

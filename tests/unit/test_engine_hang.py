@@ -1,4 +1,4 @@
-"""The hang watch: standing still with requests is suspicious, and only what answers nothing hangs."""
+"""The hang watch: standing still is suspicious, and only what answers nothing hangs."""
 
 from __future__ import annotations
 
@@ -30,11 +30,12 @@ def test_pages_without_figures(page: str) -> None:
     [
         ([BUSY, BUSY, BUSY], 20),
         ([BUSY, BUSY, Pulse(3, 6)], 0),
-        ([BUSY, IDLE, IDLE], 0),
-        ([IDLE, BUSY, BUSY], 20),
+        ([BUSY, IDLE, IDLE], 20),
+        ([IDLE, IDLE, Pulse(0, 6)], 0),
         ([None, None, None], 30),
         ([BUSY, None, None], 20),
         ([None, IDLE], 0),
+        ([IDLE, None, IDLE], 20),
     ],
 )
 def test_standing_still(pulses: list[Pulse | None], still_s: float) -> None:
@@ -77,8 +78,14 @@ def test_busy_engine_that_lets_the_proof_wait_is_no_hang(monkeypatch: pytest.Mon
     assert looked(monkeypatch, pulses=moving, problems=["late"]) is None
 
 
-def test_idle_engine_is_never_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert looked(monkeypatch, pulses=[IDLE], problems=["would hang"]) is None
+def test_engine_that_has_nothing_to_do_and_answers_is_no_hang(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert looked(monkeypatch, pulses=[IDLE], problems=[None]) is None
+
+
+def test_scheduler_that_hangs_before_it_counts_a_request_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = looked(monkeypatch, pulses=[IDLE], problems=["/generate gave no completion"])
+    assert told is not None
+    assert "0 requests pending, no token for 30 s, and /generate gave no completion" in told
 
 
 def test_server_that_tells_nothing_and_answers_nothing_hangs(monkeypatch: pytest.MonkeyPatch) -> None:

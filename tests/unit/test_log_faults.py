@@ -15,7 +15,7 @@ SIGQUIT = "[2026-11-22 11:02:36] Received sigquit from a child process. It usual
 
 UNFORESEEN = {
     *("illegal-address", "gpu-architecture", "gpu-not-usable", "disk-full", "collective", "weights-unreadable"),
-    *("architecture-unknown", "port-taken", "key-refused", "hang", "compile-timeout"),
+    *("rank-lost", "architecture-unknown", "port-taken", "key-refused", "hang", "compile-timeout"),
 }
 """Faults that no rule can see in a profile."""
 
@@ -51,6 +51,12 @@ def test_real_logs_that_went_well_have_no_fault(name: str) -> None:
         ("image-without-compiler", ["nvcc fatal   : Unsupported gpu architecture 'compute_100f'", SCHEDULER, WHERE,
                              "RuntimeError: Assertion error: exit_code == 0"]),
         ("collective", [SCHEDULER, WHERE, "torch.distributed.DistBackendError: NCCL error in: a.cpp:94, unhandled"]),
+        ("rank-lost", [SCHEDULER, WHERE,  # as it came when one of two ranks was killed
+                       "RuntimeError: [/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:538] Read error "
+                       "[127.0.0.1]:7876: Connection reset by peer"]),
+        ("rank-lost", [SCHEDULER, WHERE, "torch.distributed.DistBackendError: NCCL error in: a.cpp:94, "
+                       "ncclRemoteError: A call failed possibly due to a network error or a remote process "
+                       "exiting prematurely."]),
         ("weights-unreadable", [SCHEDULER, WHERE,
                                 "safetensors_rust.SafetensorError: Error while deserializing header"]),
         ("port-taken", ["[2026-11-22 11:02:36] ERROR:    [Errno 98] error while attempting to bind on address "
