@@ -1,13 +1,15 @@
 """Try Slipway with real SGLang on this host's GPU: what no double of SGLang can prove.
 
-    python -m scripts.gpu_check                        on one H100, about 20 minutes
+    python -m scripts.gpu_check                             on one H100, about 20 minutes
+    python -m scripts.gpu_check --gpu H200 --gpu-count 2    tensor-parallel on two H200s
     python -m scripts.gpu_check --profile mine.yaml --json-out figures.json
 
 The miniature is grown to shapes that SGLang's GPU kernels take (`scripts.gpu.grown`), served by a local Hub, and
 released by the stages themselves, up to the gates: weights synced and verified, kernels compiled by the engine's tool
 and a first start, a candidate on the packed kernels, and everything the gates look at. Beside that: the first
 requests of each kind before and after, latencies at one and at many streams, what the engine holds in memory against
-the plan, a second run that must skip the kernels, and one for another GPU, which must be refused.
+the plan, the end of servers one of whose ranks is killed or stands still, a second run that must skip the kernels, and
+one for another GPU, which must be refused.
 
 `python3` must have SGLang, in the profile's release. What it finds is a table, and with `--json-out` a document that
 grows from step to step. Nothing serves afterwards.
@@ -26,6 +28,7 @@ import orjson
 import typer
 
 from scripts.gpu.grown import grow
+from scripts.gpu.lost_ranks import killed, stopped
 from slipway.cli.live import display
 from slipway.cli.output import friendly_errors, out, say, show_verdicts, table
 from slipway.engine.readiness import Target
@@ -81,15 +84,18 @@ class Findings:
 
 def main(
     profile: Annotated[str, typer.Option(help="What is released: a .yaml file, for one GPU of this host.")] = PROFILE,
+    gpu: Annotated[str | None, typer.Option(help="Type of the GPUs; none: the profile's.")] = None,
+    gpu_count: Annotated[int | None, typer.Option(help="How many, tensor-parallel; none: the profile's.")] = None,
     json_out: Annotated[Path | None, typer.Option(help="File for the figures as JSON.")] = None,
 ) -> None:
     """Release the grown miniature with real SGLang, and tell what was seen; ends with 1 if a gate holds it back."""
     findings = Findings(json_out)
     with friendly_errors(as_json=False), display(out) as observer, observed_by(observer):
         findings.add("machine", _machine())
-        with _served_model(profile) as released:
+        with _served_model(on_gpus(load_profile(profile), gpu, gpu_count)) as released:
             verdicts = release(released, findings)
             findings.add("second_run", _again(released))
+            findings.add("stopped_rank", stopped(released))
             findings.add("other_gpu", _refused(released))
     table("figure", "value", rows=list(rows(findings.document)))
     show_verdicts(verdicts)
@@ -108,13 +114,21 @@ def _machine() -> dict[str, str]:
     return machine
 
 
+def on_gpus(profile: Profile, gpu: str | None, gpu_count: int | None) -> Profile:
+    """The profile on other GPUs than it names, tensor-parallel over as many as there are."""
+    hardware = profile.hardware.model_copy(
+        update={"gpu": gpu or profile.hardware.gpu, "gpu_count": gpu_count or profile.hardware.gpu_count}
+    )
+    engine = profile.engine.model_copy(update={"tp_size": hardware.gpu_count})
+    return profile.model_copy(update={"hardware": hardware, "engine": engine})
+
+
 @contextmanager
-def _served_model(name: str) -> Iterator[Profile]:
+def _served_model(profile: Profile) -> Iterator[Profile]:
     """The profile, with a Hub that serves the grown model for as long as the block runs."""
     directory = home() / "gpu-check" / "model"
     say("grow the miniature:", str(directory))
     grow(directory)
-    profile = load_profile(name)
     with hub.serve(directory, repo=profile.model.repo) as address:
         model = profile.model.model_copy(update={"hub": address.url, "revision": address.commit})
         yield profile.model_copy(update={"model": model})
@@ -137,6 +151,7 @@ def release(profile: Profile, findings: Findings) -> list[Verdict]:
             warm_up(run, candidate)
             findings.add("gates", _gates(run, candidate))
             findings.add("memory", _memory(run))
+            findings.add("killed_rank", killed(run, candidate))
         finally:
             run.platform.stop(candidate)
         return run.record.verdicts
@@ -240,6 +255,9 @@ def rows(found: dict[str, Any]) -> Iterator[Row]:
     yield "conformance", f"{len(gates['probes'])} checks, {len(broken)} broken"
     yield from ((f"  {probe['check']}", probe["detail"]) for probe in broken)
     yield from _memory_rows(found["memory"])
+    for fault in ("killed", "stopped"):
+        end = found[f"{fault}_rank"]
+        yield f"{end['rank']} {fault}", f"{end['phase']} after {show_seconds(end['seconds'])}: {end['detail']}"
 
 
 def _steps(seconds: dict[str, float]) -> str:
