@@ -50,7 +50,7 @@ class Errors:
         ttft_s: Seconds.
         tpot_share: Of the true figure.
         event_gap_p99_s: Seconds.
-        cpu_per_event_s: Not an error: seconds of processor an event.
+        cpu_per_event_s: Not an error: seconds of processor an event; None where start-up hides it.
     """
 
     ttft_s: Spread
@@ -87,7 +87,7 @@ def errors_of(run: Run, baseline: Run | None) -> Errors:
         tpot = Spread(*(b / a - 1 for a, b in _pairs(truth.tpot_s, told.tpot_s)))
     if told.event_gap_p99_s is not None and truth.event_gap_p99_s is not None:
         gap = told.event_gap_p99_s - truth.event_gap_p99_s
-    if baseline:
+    if baseline and run.cpu_s > baseline.cpu_s:  # else its start-up varies by more than its work takes
         cpu = (run.cpu_s - baseline.cpu_s) / (run.server.events - baseline.server.events)
     return Errors(ttft, tpot, gap, cpu)
 

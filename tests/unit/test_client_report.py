@@ -52,6 +52,7 @@ def test_errors_are_told_minus_true_and_cpu_is_marginal() -> None:
     assert errors.tpot_share is not None
     assert errors.tpot_share.mean == 0
     assert errors.cpu_per_event_s == pytest.approx(0.5 / 500)
+    assert errors_of(run(0.05), run(cpu_s=1.5, events=500)).cpu_per_event_s is None
 
 
 def test_the_median_goes_by_size_and_keeps_its_sign() -> None:
