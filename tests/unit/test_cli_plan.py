@@ -11,6 +11,7 @@ import orjson
 import pytest
 from typer.testing import CliRunner, Result
 
+from slipway.cli.explain import FAULTS
 from slipway.cli.main import app
 from slipway.preflight.plan import Plan
 from slipway.preflight.rules import RULES
@@ -74,7 +75,18 @@ def test_every_rule_is_explained(rule: str) -> None:
         assert part in result.stdout
 
 
+def test_every_fault_of_a_running_engine_is_explained() -> None:
+    assert {"hang", "rank-lost", "disk-full"} <= FAULTS.keys()
+    for fault in FAULTS.values():
+        result = run("explain", fault.rule)
+        assert result.exit_code == 0
+        for part in (fault.rule, "What happens:", fault.means, fault.remedy, "Known by:", fault.pattern.pattern):
+            assert part in result.stdout
+        assert orjson.loads(run("explain", fault.rule, "--json").stdout)["happens"] == fault.means
+
+
 def test_all_rules_are_listed() -> None:
+    assert "rank-lost" in run("explain").stdout
     assert [each["rule"] for each in orjson.loads(run("explain", "--json").stdout)] == list(RULES)
     assert "kv-type-guessed" in run("explain").stdout
 
