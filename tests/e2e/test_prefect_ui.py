@@ -26,6 +26,7 @@ ARTIFACTS = {
     "timeline",
     "release-report",
 }
+GOING_ON = {"Running", "Paused"}
 SIZE = {"width": 1280, "height": 1400}
 
 
@@ -57,9 +58,12 @@ def test_from_the_form_through_an_approval_to_users(world: World, pages: Prefect
     assert pages.newest_run() == "", "a wrong value must not start a run"
 
     run_id = start(world, pages)
-    pages.open_run(run_id)
+    pages.look_away()
     pages.wait(lambda: pages.tasks_of(run_id).get("gates") == "Running", "the stage `gates`")
+    pages.open_run(run_id)
+    page.get_by_text("gates started").first.wait_for()
     keep_screenshot(page, tmp_path, "prefect-2-running")
+    pages.look_away()
     pages.wait(lambda: pages.state_of(run_id) == "Paused", "the question")
 
     pages.open_run(run_id)
@@ -72,7 +76,8 @@ def test_from_the_form_through_an_approval_to_users(world: World, pages: Prefect
     form.locator("textarea").nth(0).fill("Ada")
     form.locator("textarea").nth(1).fill("it is what we want")
     keep_screenshot(page, tmp_path, "prefect-3-approval")
-    form.get_by_role("button", name="Submit").click()
+    pages.press(form.get_by_role("button", name="Submit"), lambda: pages.state_of(run_id) != "Paused", "the answer")
+    pages.look_away()
     pages.wait(lambda: pages.state_of(run_id) == "Promoted", "the promotion")
     pages.open_run(run_id)
     page.get_by_text("Promoted", exact=True).first.wait_for()
@@ -88,6 +93,7 @@ def test_from_the_form_through_an_approval_to_users(world: World, pages: Prefect
 def test_cancelled_in_the_pages(world: World, pages: PrefectPages, tmp_path: Path) -> None:
     """That the candidate is stopped with it, and in what time, is tested without a browser."""
     run_id = start(world, pages)
+    pages.look_away()
     pages.wait(lambda: pages.tasks_of(run_id).get("plan") == "Completed", "the second stage")
 
     pages.open_run(run_id)
@@ -95,8 +101,9 @@ def test_cancelled_in_the_pages(world: World, pages: PrefectPages, tmp_path: Pat
     dialog = pages.page.locator(".p-modal")
     dialog.wait_for()
     keep_screenshot(pages.page, tmp_path, "prefect-5-cancel")
-    dialog.get_by_role("button", name="Confirm").click()
-
+    pages.press(
+        dialog.get_by_role("button", name="Confirm"), lambda: pages.state_of(run_id) not in GOING_ON, "the cancellation"
+    )
     pages.wait(lambda: pages.state_of(run_id) == "Cancelled", "the end of the run")
     assert world.records()[0]["outcome"] == "rejected"
     keep_screenshot(pages.page, tmp_path, "prefect-6-cancelled")

@@ -94,6 +94,19 @@ class PrefectPages:
         """The page of a run."""
         self.page.goto(f"{self.url}/runs/flow-run/{run_id}")
 
+    def look_away(self) -> None:
+        """Show nothing: the page of a run that goes on is drawn anew all the time, which takes a core without a GPU."""
+        self.page.goto("about:blank")
+
+    def press(self, button: Locator, done: Callable[[], bool], what: str) -> None:
+        """Press a button until it has worked: a server whose database is locked says so, and a person presses again."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not done():
+            assert time.monotonic() < deadline, f"{what} did not come within {PATIENCE_S:g} s"
+            if button.is_visible():
+                button.click()
+            self.page.wait_for_timeout(1000)
+
     def wait(self, condition: Callable[[], bool], what: str) -> None:
         """Go on as soon as something is so."""
         deadline = time.monotonic() + PATIENCE_S

@@ -30,6 +30,7 @@ def stored(folder: Path, evidence: Evidence) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_miniature_s_answers_have_the_gates_accuracy(tmp_path: Path) -> None:
     from inspect_ai.log import read_eval_log
 
@@ -55,6 +56,7 @@ def test_miniature_s_answers_have_the_gates_accuracy(tmp_path: Path) -> None:
     assert (outcomes.count("unparsed"), outcomes.count("failed"), outcomes.count("right")) == (7, 2, 111)
 
 
+@pytest.mark.slow
 def test_suites_show_prompt_answer_and_a_second_opinion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from inspect_ai.log import read_eval_log
 

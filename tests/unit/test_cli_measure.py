@@ -121,6 +121,7 @@ def test_own_file_and_trace(runner: Callable[..., Any], tmp_path: Path) -> None:
     assert asked == ["one", "two"] * 2
 
 
+@pytest.mark.slow
 def test_ladder(runner: Callable[..., Any], tmp_path: Path) -> None:
     figures, picture = tmp_path / "ladder.json", tmp_path / "ladder.svg"
     with serving(script(GOOD)) as server:

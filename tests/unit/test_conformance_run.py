@@ -20,6 +20,8 @@ from tests.support import measure_server
 from tests.support.knob_server import serving
 from tests.support.knobs import Knobs
 
+pytestmark = pytest.mark.slow
+
 KEY = "sk-conformance-1234"
 BY_ID = {check.check_id: check for check in CHECKS}
 ALL_KINDS = ("ok", "broken", "not-offered", "unanswered")

@@ -126,6 +126,7 @@ ENGINES = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @given(ENGINES)
 def test_whatever_a_profile_means_its_release_accepts(engine: dict[str, object]) -> None:
     profile = load_profile("glm51")

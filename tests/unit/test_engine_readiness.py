@@ -78,6 +78,7 @@ def serve(replay: Replay) -> Iterator[int]:
         server.server_close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["cold", "warm", "ported"])
 def test_never_ready_before_health_is(name: str) -> None:
     replay = Replay(name)

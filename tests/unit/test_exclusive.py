@@ -45,6 +45,7 @@ def start(root: Path, on_busy: str, *, dies: bool = False) -> subprocess.Popen[s
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_of_twenty_starts_never_two_are_inside(tmp_path: Path) -> None:
     """Every third is killed while it holds the app: the next one gets in."""
     with ExitStack() as stack:

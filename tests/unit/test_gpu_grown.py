@@ -22,6 +22,8 @@ from slipway.miniature.model import Model, load
 from slipway.miniature.shards import Checkpoint
 from tests.support.engine_runs import model
 
+pytestmark = pytest.mark.slow
+
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "miniature" / "logits.safetensors"
 EXPERTS = 16  # two of each; with all 256 the forward pass in NumPy would take gigabytes
 SPARSE_TOPK = 8

@@ -109,6 +109,7 @@ RECORDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("before", [None, promoted(), began()], ids=["first", "after one", "after a dead run"])
 @pytest.mark.parametrize("record", RECORDS.values(), ids=RECORDS)
 def test_any_run_gives_a_whole_page(record: ReleaseRecord, before: ReleaseRecord | None) -> None:
@@ -177,6 +178,7 @@ def test_says_what_is_other_than_in_the_release_before() -> None:
     assert promoted().release_id in text
 
 
+@pytest.mark.slow
 def test_accuracy_pairs_are_drawn_where_there_is_a_baseline() -> None:
     right = {f"arithmetic-{number:05d}": True for number in range(120)}
     samples = SAMPLES | {"arithmetic": taken(PROFILE, "arithmetic", wrong=3)}
@@ -200,6 +202,7 @@ def test_every_outcome_has_its_words(outcome: Outcome) -> None:
     assert page.text.startswith(f"{outcome.value.replace('_', ' ')}: ")
 
 
+@pytest.mark.slow
 def test_the_same_record_gives_the_same_page() -> None:
     assert render(promoted(2), EVIDENCE, promoted()) == render(promoted(2), EVIDENCE, promoted())
 

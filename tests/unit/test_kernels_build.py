@@ -34,6 +34,8 @@ from slipway.weights.ready import Ready
 from tests.support.job_mount import Mount
 from tests.support.sglang_build import SMALL
 
+pytestmark = pytest.mark.slow
+
 DOUBLE = Path(__file__).parents[1] / "support" / "sglang_double"
 KEY = KernelKey({"engine": "sglang", "version": "0.5.12.post1", "image": "image-a", "gpu": "H100:1"})
 SERVING = ("python3", "-m", "sglang.launch_server", "--model-path", "M", "--port", PORT)

@@ -22,6 +22,8 @@ from tests.support.knob_plan import MOST_PER_STEP, Pace, Shares, Timing, Token, 
 from tests.support.knob_server import serving
 from tests.support.knobs import Knobs
 
+pytestmark = pytest.mark.slow
+
 LABEL = re.compile(r"(\w+)=")
 RECORDED = Path(__file__).parents[1] / "fixtures" / "sglang"
 WEATHER = {

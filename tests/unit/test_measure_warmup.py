@@ -66,6 +66,7 @@ def test_lengths_are_guessed_where_the_server_counts_nothing() -> None:
     assert set(result.tpot_s) == {0.0}
 
 
+@pytest.mark.slow
 def test_rounds_end_when_two_agree() -> None:
     answers = itertools.count()
 

@@ -80,6 +80,7 @@ def run(container: tuple[Path, Path], code: str) -> subprocess.CompletedProcess[
     return subprocess.run(arguments, env=env, cwd=sources, capture_output=True, text=True, timeout=120, check=False)
 
 
+@pytest.mark.slow
 def test_it_imports_where_only_its_image_is(container: tuple[Path, Path]) -> None:
     done = run(container, "\n".join(f"import {module}" for module in IN_CONTAINERS))
     assert done.returncode == 0, done.stderr

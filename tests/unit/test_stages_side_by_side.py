@@ -80,6 +80,7 @@ def test_a_job_that_is_always_lost_ends_all(tmp_path: Path) -> None:
     assert_gone(tmp_path / "pids")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("how", "kind"), [("corrupt", Corrupt), ("deadline", Transient)])
 def test_the_first_failure_is_told_and_is_not_tried_again(tmp_path: Path, how: str, kind: type[SlipwayError]) -> None:
     waiting = job("start_stubborn_child", pids=str(tmp_path / "pids"))

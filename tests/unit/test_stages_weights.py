@@ -25,6 +25,8 @@ from slipway.units import utc_now
 from slipway.weights.ready import is_ready
 from tests.support.stage_platform import MemoryPlatform
 
+pytestmark = pytest.mark.slow
+
 PROFILE = load_profile("miniature")
 
 

@@ -183,6 +183,7 @@ def test_engine_without_kernels_serves_and_says_so(start: Callable[..., Supervis
     assert supervised.status().kernels == ("none were given: no cache for key key in the volume",)
 
 
+@pytest.mark.slow
 def test_hung_engine_ends_the_container(start: Callable[..., Supervised], tmp_path: Path) -> None:
     supervised = start("--hang-when", str(tmp_path / "hang"))
     supervised.wait_ready()

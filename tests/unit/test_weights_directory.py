@@ -20,6 +20,8 @@ from slipway.weights.layout import READY_FILE
 from tests.support.weights_place import contents, flip
 from tests.support.weights_repo import REPO, SHARDS, write_repo
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 SECOND = list(SHARDS)[1]
 

@@ -43,6 +43,8 @@ from tests.support.weights_place import WeightsPlace, flip, weights_place
 from tests.support.weights_repo import INDEX, REPO, SHARDS, index_of, shard_bytes, with_header, write_repo
 from tests.support.weights_volume import JobDouble
 
+pytestmark = pytest.mark.slow
+
 FIRST, SECOND, THIRD = SHARDS
 ROOT = Path(__file__).parents[2]
 STALL_S = 5.0
@@ -131,9 +133,7 @@ REFUSED: dict[str, tuple[Arrange, type[SlipwayError], str]] = {
 }
 
 
-@pytest.mark.parametrize(
-    "fault", [pytest.param(fault, marks=[pytest.mark.slow] if "stall" in fault else []) for fault in REFUSED]
-)
+@pytest.mark.parametrize("fault", REFUSED)
 def test_ends_with_what_to_do(place: WeightsPlace, fault: str) -> None:
     arrange, kind, remedy = REFUSED[fault]
     arrange(place)
@@ -497,7 +497,6 @@ def test_told_to_end_in_the_middle_of_a_commit_it_ends(place: WeightsPlace) -> N
     settles(place)
 
 
-@pytest.mark.slow
 def test_killed_at_twenty_points_it_arrives(place: WeightsPlace) -> None:
     chance = random.Random(20)
     for _ in range(20):

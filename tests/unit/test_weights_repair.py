@@ -15,6 +15,8 @@ from slipway.weights.repair import RepairResult, first_difference, repair
 from tests.support.weights_place import WeightsPlace, flip, weights_place
 from tests.support.weights_repo import SHARDS
 
+pytestmark = pytest.mark.slow
+
 FIRST, SECOND, THIRD = SHARDS
 
 

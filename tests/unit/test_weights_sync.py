@@ -32,6 +32,8 @@ from tests.support.hub_faults import FaultyHub
 from tests.support.weights_repo import REPO, SHARDS, write_repo
 from tests.support.weights_volume import JobDouble, VolumeDouble
 
+pytestmark = pytest.mark.slow
+
 FIRST, SECOND, THIRD = SHARDS
 ROOT = Path(__file__).parents[2]
 

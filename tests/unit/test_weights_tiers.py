@@ -21,6 +21,8 @@ from tests.support.weights_place import WeightsPlace, flip, weights_place
 from tests.support.weights_repo import INDEX, REPO, SHARDS
 from tests.support.weights_volume import JobDouble
 
+pytestmark = pytest.mark.slow
+
 FIRST, SECOND, THIRD = SHARDS
 
 

@@ -19,6 +19,8 @@ from tests.support.weights_place import WeightsPlace, flip, weights_place
 from tests.support.weights_repo import INDEX, SHARDS, index_of, shard_bytes, with_header, write_repo
 from tests.support.weights_volume import VolumeDouble
 
+pytestmark = pytest.mark.slow
+
 FIRST, SECOND, THIRD = SHARDS
 CHECKPOINT = Path(__file__).parents[2] / "slipway" / "miniature" / "checkpoint"
 

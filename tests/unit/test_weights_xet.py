@@ -21,6 +21,8 @@ from tests.support.weights_place import WeightsPlace
 from tests.support.weights_repo import REPO, write_repo
 from tests.support.weights_volume import VolumeDouble
 
+pytestmark = pytest.mark.slow
+
 STALL_S = 5.0
 """More than a process takes to start on a busy machine."""
 
@@ -84,7 +86,6 @@ def test_the_hubs_token_is_not_shown_to_the_store(xet: Xet, monkeypatch: pytest.
     assert not any("sesame" in value for _, headers in xet.hub.asked for value in headers.values())
 
 
-@pytest.mark.slow
 def test_a_store_that_stalls_is_left_for_plain_http_at_the_third_start(
     xet: Xet, environments: list[dict[str, str]]
 ) -> None:
