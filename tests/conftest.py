@@ -2,6 +2,7 @@
 
 import os
 
+import pytest
 from hypothesis import settings
 
 # One BLAS thread, as `slipway.miniature` has it for itself: many tests import NumPy before that.
@@ -12,3 +13,15 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 settings.register_profile("slipway", deadline=None, derandomize=True)
 settings.register_profile("search", deadline=None, max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "slipway"))
+
+
+@pytest.fixture(params=["compiled", "interpreted"])
+def each_receiver(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The measuring client in C and in Python; its processes, where it starts some, take what is there."""
+    from slipway.measure import compiled  # brings NumPy
+
+    if request.param == "interpreted":
+        monkeypatch.setattr(compiled, "load", lambda _path: None)
+    elif compiled.load(compiled.LIBRARY) is None:
+        pytest.skip("Slipway was installed where no C compiler is")
+    return str(request.param)

@@ -11,7 +11,8 @@ from time import perf_counter_ns
 from typing import Final
 
 from slipway.measure import stamps
-from slipway.measure.framing import Framing
+from slipway.measure.framing import CHUNKED_TAIL, Framing
+from slipway.measure.readings import Readings
 from slipway.measure.stamps import ANCILLARY_BYTES
 from slipway.measure.target import Target
 from slipway.measure.tls import Tls
@@ -20,8 +21,10 @@ READ_BYTES: Final = 1 << 15
 READABLE: Final = select.EPOLLIN | select.EPOLLERR | select.EPOLLHUP
 WRITABLE: Final = select.EPOLLOUT
 
-Piece = tuple[int, int, bytes, bytes]
-"""What one read gave: when it was taken, since when it may have waited unread, bytes, and the kernel's stamp if any."""
+DESCRIPTORS: Final = 1 << 20  # fs.nr_open, as Linux comes: a process opens no more
+
+Piece = tuple[int, bytes]
+"""What one read gave: its number among all reads of the run, and bytes."""
 
 
 @dataclass(slots=True, eq=False)
@@ -72,9 +75,9 @@ class Connection:
     __slots__ = (
         "_epoll",
         "_out",
+        "_quiet",
         "_recvmsg",
         "_sock",
-        "_tail",
         "_tls",
         "_waits_to_write",
         "arrived",
@@ -87,24 +90,30 @@ class Connection:
         "served",
     )
 
-    def __init__(self, target: Target, epoll: select.epoll) -> None:
+    def __init__(self, target: Target, epoll: select.epoll, quiet: bytearray) -> None:
         """Begin to connect.
+
+        Args:
+            target: Where to.
+            epoll: Where to register.
+            quiet: By descriptor, whether the response on it is chunked, so that few reads can end it; kept up to date.
 
         Raises:
             OSError: If that fails at once.
         """
         self._epoll = epoll
+        self._quiet = quiet
         self._out = memoryview(b"")
         self._tls = Tls(target.security, target.host) if target.security else None
         self._sock = socket.socket(target.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         self.arrived: list[Piece] = []
-        self._tail = b""
         self.failure: OSError | None = None
         self.flight: Flight | None = None
         self.opening = True
         self.served = 0
         self.ready_ns = 0
         self.fd = self._sock.fileno()
+        quiet[self.fd] = False
         self._recvmsg = self._sock.recvmsg
         try:
             self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -150,13 +159,14 @@ class Connection:
         flight.sent_ns = perf_counter_ns()
         self._flush()
 
-    def receive(self, since_ns: int) -> bool:
+    def receive(self, since_ns: int, readings: Readings) -> bool:
         """Keep what has come, with its stamps.
 
         This is all that is done at once for each event, and most of what the client does.
 
         Args:
             since_ns: Since when it may have waited unread.
+            readings: Where the times of reads are kept.
 
         Returns:
             Whether it is worth a look now: it may end a response, or the connection.
@@ -169,8 +179,9 @@ class Connection:
             self.failure = failure
             return True
         # The stamp is the only ancillary message that was asked for; it is read after the run.
-        self.arrived.append((perf_counter_ns(), since_ns, data, ancillary[0][2] if ancillary else b""))
-        return len(data) < 4 or data.endswith(self._tail)
+        readings.add(perf_counter_ns(), since_ns, ancillary[0][2] if ancillary else b"")
+        self.arrived.append((len(readings) - 1, data))
+        return not self._quiet[self.fd] or len(data) < len(CHUNKED_TAIL) or data.endswith(CHUNKED_TAIL)
 
     def look(self) -> bool:
         """Make sense of what has arrived.
@@ -184,7 +195,7 @@ class Connection:
             BadResponse: If what came is no HTTP response.
         """
         pieces, self.arrived = self.arrived, []
-        closed = bool(pieces) and not pieces[-1][2]
+        closed = bool(pieces) and not pieces[-1][1]
         if self._tls is not None:
             pieces = self._opened_records(self._tls, pieces)
             closed = closed or self._tls.closed
@@ -193,8 +204,8 @@ class Connection:
         if self.flight is not None:
             self.flight.pieces += pieces
             framing = self.flight.framing
-            framing.feed(b"".join([piece[2] for piece in pieces]))
-            self._tail = framing.tail if self._tls is None else b""
+            framing.feed(b"".join([data for _, data in pieces]))
+            self._quiet[self.fd] = framing.chunked and self._tls is None
             if closed and not framing.ended:
                 framing.close()
         ended = self.flight is not None and self.flight.framing.ended
@@ -207,7 +218,7 @@ class Connection:
         """Forget the request that has ended; whether the connection is good for another."""
         flight, self.flight = self.flight, None
         self.served += 1
-        self._tail = b""
+        self._quiet[self.fd] = False
         good = flight is not None and flight.framing.reusable and not flight.framing.surplus
         return good and not self._out and not self.arrived
 
@@ -218,9 +229,9 @@ class Connection:
     def _opened_records(self, layer: Tls, pieces: list[Piece]) -> list[Piece]:
         """Plaintext with the stamps of the reads that completed its records."""
         plain = []
-        for taken_ns, since_ns, data, stamp in pieces:
+        for number, data in pieces:
             if text := layer.receive(data):
-                plain.append((taken_ns, since_ns, text, stamp))
+                plain.append((number, text))
         if answer := layer.outgoing():
             self._out = memoryview(bytes(self._out) + answer)
             self._flush()

@@ -37,17 +37,17 @@ class Framing:
         ended: Whether the response is complete.
         surplus: Bytes fed that lie beyond its end; a client that never pipelines has no use for them.
         reusable: Whether the server keeps the connection for another request.
-        tail: Bytes that a read must end with if the response ends in it; empty while any read may end it.
+        chunked: Whether the body comes in chunks, so that only a read which ends with `CHUNKED_TAIL` can end it.
     """
 
-    __slots__ = ("_left", "_offset", "_rest", "_spans", "_step", "ended", "reusable", "status", "surplus", "tail")
+    __slots__ = ("_left", "_offset", "_rest", "_spans", "_step", "chunked", "ended", "reusable", "status", "surplus")
 
     def __init__(self) -> None:
         self.status = 0
         self.ended = False
         self.surplus = 0
         self.reusable = False
-        self.tail = b""
+        self.chunked = False
         self._spans: list[tuple[int, int]] = []  # where the body lies, counted in bytes fed
         self._offset = 0  # of the first byte of `_rest`
         self._rest = b""  # fed, but not understood yet
@@ -136,7 +136,7 @@ class Framing:
         if self.status in {204, 304}:
             self.ended = True
         elif codings and codings[-1] == b"chunked":
-            self.tail = CHUNKED_TAIL
+            self.chunked = True
             self._step = self._chunks
         elif not codings and b"content-length" in fields:
             lengths = set(_tokens(fields[b"content-length"]))

@@ -1,9 +1,4 @@
-"""The loop that runs while the clock does: wait, read, stamp, keep; one thread, epoll, non-blocking sockets.
-
-Waking up costs as much as reading five sockets. So the loop wakes up a few times in the span between two events of a
-stream, at most once a millisecond, and then reads all that has come: the kernel has stamped it. Without kernel stamps
-it reads at once.
-"""
+"""The loop that runs while the clock does: send, wait, keep; one thread, epoll, non-blocking sockets."""
 
 from __future__ import annotations
 
@@ -13,10 +8,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from slipway.measure import schedule, stamps
-from slipway.measure.connection import READABLE, WRITABLE, Connection, Flight
+from slipway.measure import compiled, schedule, stamps
+from slipway.measure.connection import DESCRIPTORS, Connection, Flight, Piece
 from slipway.measure.framing import BadResponse
 from slipway.measure.load import ClosedLoop, OpenLoop
+from slipway.measure.readings import Readings
+from slipway.measure.receiver import MS_NS
 from slipway.measure.target import CONNECT_TIMEOUT_S, Target
 
 NAP_NS = 1_000_000
@@ -27,12 +24,10 @@ NAPS_A_GAP = 3
 NAP_FROM_STREAMS = 5
 """With fewer, a nap would save next to nothing, and could merge events of very fast streams."""
 
-SWEEP_NS = 100_000_000
+SWEEP_NS = 200_000_000
+LOOK_PIECES = 32
 LOOKS_A_TURN = 8
-"""Connections looked at in one turn while sweeping: all 256 at once would keep the next events waiting for 5 ms."""
-
-BLOCKED_NS = 50_000
-"""A wait that took longer than this was one: what woke it up had not waited before."""
+"""Streams are looked at after so many pieces, and so many streams in a turn: 50 us each, in which no other is read."""
 
 STALE_WITHIN_NS = 1_000_000_000
 """A kept-alive connection that breaks this soon after the send, without a byte, had been closed before it."""
@@ -61,6 +56,7 @@ class Record:
 
     Attributes:
         flights: One a request, in their order.
+        readings: The times of their reads.
         clock: The wall clock against the monotonic one, for the stamps.
         naps: From when on the loop napped how long, in order.
         start_ns: When the schedule began.
@@ -68,6 +64,7 @@ class Record:
     """
 
     flights: list[Flight] = field(default_factory=list)
+    readings: Readings = field(default_factory=Readings)
     clock: stamps.WallClock = field(default_factory=stamps.WallClock)
     naps: list[tuple[int, int]] = field(default_factory=list)
     start_ns: int = 0
@@ -98,7 +95,9 @@ class _Loop:
         self._nap_ns = NAP_NS
         self._naps: list[tuple[int, int]] = []
         self._epoll = select.epoll()
+        self._quiet = bytearray(DESCRIPTORS)
         self._connections: dict[int, Connection] = {}
+        self._receiver = compiled.receiver(self._epoll, self._connections, self._quiet)
         self._idle: list[Connection] = []
         self._opening = 0
         self._waiting: deque[Flight] = deque()  # due, but no connection is free yet
@@ -109,7 +108,6 @@ class _Loop:
         self._clock = stamps.WallClock()
         self._swept_ns = 0
         self._unswept: list[Connection] = []
-        self._woke_ns = 0
 
     def run(self, on_done: Callable[[int], None], on_ready: Callable[[], None]) -> Record:
         count = len(self._plan.requests)
@@ -135,7 +133,7 @@ class _Loop:
                 pass
         self._clock.measure()
         flights = [flight for flight in self._flights if flight is not None]
-        return Record(flights, self._clock, self._naps, start_ns, time.perf_counter_ns())
+        return Record(flights, self._receiver.readings, self._clock, self._naps, start_ns, time.perf_counter_ns())
 
     def close(self) -> None:
         for connection in self._connections.values():
@@ -173,7 +171,7 @@ class _Loop:
     def _open(self) -> None:
         self._opening += 1
         try:
-            connection = Connection(self._plan.target, self._epoll)
+            connection = Connection(self._plan.target, self._epoll, self._quiet)
         except OSError as failure:
             self._unopened(failure)
         else:
@@ -184,6 +182,10 @@ class _Loop:
         self._opening -= 1
         if len(self._waiting) > self._opening + len(self._idle):
             self._end(self._waiting.popleft(), f"ConnectError: {failure}")
+
+    def _is_there(self, connection: Connection) -> bool:
+        """Whether it was not dropped meanwhile, because of another one."""
+        return self._connections.get(connection.fd) is connection
 
     def _drop(self, connection: Connection) -> None:
         del self._connections[connection.fd]
@@ -236,47 +238,22 @@ class _Loop:
         Returns:
             Whether that was all: nothing is due, and nothing happened that could make it.
         """
-        ready, since_ns = self._wait(due_ns)
-        connections = self._connections
-        noticed: list[Connection] = []
-        writable: list[Connection] = []
-        for fd, mask in ready:
-            if mask & READABLE and connections[fd].receive(since_ns):
-                noticed.append(connections[fd])
-            if mask & WRITABLE:
-                writable.append(connections[fd])
-        for connection in noticed:
+        now_ns = time.perf_counter_ns()
+        sweep_ns = now_ns + SWEEP_NS + MS_NS
+        until_ns = sweep_ns if due_ns is None else min(due_ns, sweep_ns)
+        nap_ns = self._nap_ns if self._may_nap and self._in_flight >= NAP_FROM_STREAMS else 0
+        turn = self._receiver.turn(until_ns, nap_ns, once=bool(self._unswept))
+        for connection in filter(self._is_there, turn.noticed):
             self._examine(connection)
-        for connection in writable:
-            if connections.get(connection.fd) is connection:
-                self._write(connection)
+        for connection in filter(self._is_there, turn.writable):
+            self._write(connection)
         now_ns = time.perf_counter_ns()
         swept = bool(self._unswept) or now_ns - self._swept_ns > SWEEP_NS
         if self._unswept:
-            self._look_at(LOOKS_A_TURN if ready else len(self._unswept))
+            self._look_at(len(self._unswept) if turn.idle else LOOKS_A_TURN)
         elif swept:
             self._sweep(now_ns)
-        return not (noticed or writable or swept or (due_ns is not None and due_ns <= now_ns))
-
-    def _wait(self, due_ns: int | None) -> tuple[list[tuple[int, int]], int]:
-        """What is ready, and since when that may have waited unread."""
-        clock = time.perf_counter_ns
-        now_ns = clock()
-        left_ns = SWEEP_NS if due_ns is None else due_ns - now_ns
-        if self._may_nap and self._in_flight >= NAP_FROM_STREAMS and left_ns > 0:
-            nap_ns = min(self._nap_ns - (now_ns - self._woke_ns), left_ns)
-            if left_ns < self._nap_ns + NAP_NS:
-                nap_ns = left_ns  # epoll knows whole milliseconds only
-            if nap_ns > 0:
-                time.sleep(nap_ns / 1e9)
-                now_ns += nap_ns
-                left_ns -= nap_ns
-        entered_ns = clock()
-        ready = self._epoll.poll(max(min(left_ns, SWEEP_NS) - NAP_NS, 0) / 1e9)
-        woke_ns = clock()
-        since_ns = woke_ns if woke_ns - entered_ns > BLOCKED_NS else self._woke_ns
-        self._woke_ns = woke_ns
-        return ready, since_ns
+        return not (turn.noticed or turn.writable or swept or (due_ns is not None and due_ns <= now_ns))
 
     def _write(self, connection: Connection) -> None:
         was_opening = connection.opening
@@ -294,7 +271,7 @@ class _Loop:
         self._choose_nap(now_ns)
         self._swept_ns = now_ns
         self._clock.measure()
-        self._unswept = [connection for connection in self._connections.values() if connection.arrived]
+        self._unswept = [each for each in self._connections.values() if self._wants_look(each.arrived, now_ns)]
         for connection in list(self._connections.values()):
             flight = connection.flight
             if connection.opening and now_ns - connection.began_ns > 1e9 * CONNECT_TIMEOUT_S:
@@ -305,20 +282,26 @@ class _Loop:
         while self._waiting and now_ns > self._waiting[0].deadline_ns:
             self._end(self._waiting.popleft(), self._overdue)
 
-    def _look_at(self, count: int) -> None:
-        """Go on with the sweep: find the ends that a read's tail did not give away.
+    def _wants_look(self, arrived: list[Piece], now_ns: int) -> bool:
+        """Whether much has arrived, or it may have ended: what came last came a while ago.
 
-        Servers that send more than their response make such ends.
+        A read's tail does not give away the ends that servers make who send more than their response.
         """
+        if not arrived:
+            return False
+        return len(arrived) >= LOOK_PIECES or now_ns - self._receiver.readings.taken_ns(arrived[-1][0]) > SWEEP_NS
+
+    def _look_at(self, count: int) -> None:
+        """Go on with the sweep."""
         looked_at, self._unswept = self._unswept[:count], self._unswept[count:]
-        for connection in looked_at:
-            if self._connections.get(connection.fd) is connection:
-                self._examine(connection)
+        for connection in filter(self._is_there, looked_at):
+            self._examine(connection)
 
     def _choose_nap(self, now_ns: int) -> None:
         """Follow the fastest stream, by what has arrived and was not looked at yet."""
         arrived = max((connection.arrived for connection in self._connections.values()), key=len, default=[])
-        self._nap_ns = nap_ns(now_ns - arrived[0][0], len(arrived)) if arrived else NAP_NS
+        since_ns = self._receiver.readings.taken_ns(arrived[0][0]) if arrived else now_ns
+        self._nap_ns = nap_ns(now_ns - since_ns, len(arrived))
         self._naps.append((time.perf_counter_ns(), self._nap_ns))
 
     @property

@@ -15,7 +15,7 @@ from slipway.measure.connection import Flight
 from slipway.measure.exchange import Exchange
 from slipway.measure.loop import Record
 from slipway.measure.quality import BY_DESIGN_S, Quality
-from slipway.measure.stamps import Nanoseconds, stamps_ns
+from slipway.measure.stamps import Nanoseconds
 
 _NS = 1e-9
 
@@ -72,7 +72,7 @@ def read(record: Record, request_ids: Sequence[str], began: Effort) -> tuple[tup
     for flight, request_id in zip(record.flights, request_ids, strict=True):
         here = slice(at, at + len(flight.pieces))
         at = here.stop
-        bodies = flight.framing.bodies([piece[2] for piece in flight.pieces])
+        bodies = flight.framing.bodies([data for _, data in flight.pieces])
         arrived_s = (reads.arrived_ns[here] * _NS).tolist()
         made.append(_exchange(flight, request_id, arrived_s, bodies))
         counted, several = _merged(bodies, slow[here])
@@ -96,10 +96,9 @@ def read(record: Record, request_ids: Sequence[str], began: Effort) -> tuple[tup
 
 
 def _reads(record: Record) -> _Reads:
-    pieces = [piece for flight in record.flights for piece in flight.pieces]
-    taken_ns = np.array([piece[0] for piece in pieces], dtype=np.int64)
-    since_ns = np.array([piece[1] for piece in pieces], dtype=np.int64)
-    walls_ns = stamps_ns([piece[3] for piece in pieces])
+    table = record.readings.table()[[number for flight in record.flights for number, _ in flight.pieces]]
+    taken_ns, since_ns = table["taken_ns"], table["since_ns"]
+    walls_ns = table["stamp_s"] * 1_000_000_000 + table["stamp_ns"]
     stamped = walls_ns > 0
     # No segment comes after it was read: a stamp that says so was made while the wall clock was set.
     kernel_ns = np.minimum(record.clock.monotonic_ns(walls_ns), taken_ns)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import functools
 import socket
+import struct
 import time
-from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -22,8 +22,6 @@ SO_TIMESTAMPNS: Final = 35  # asm-generic/socket.h; the socket module has no nam
 ANCILLARY_BYTES: Final = socket.CMSG_SPACE(16)  # one struct timespec
 PROBE_TIMEOUT_S = 2.0
 PROBE_TRIES = 20
-
-_NO_STAMP: Final = bytes(16)
 
 
 def enable(sock: socket.socket) -> bool:
@@ -60,16 +58,11 @@ def _stamped(client: socket.socket, peer: socket.socket) -> bool:
         peer.sendall(b"?")
         _, ancillary, _, _ = client.recvmsg(1, ANCILLARY_BYTES)
         if ancillary:
-            (stamp_ns,) = stamps_ns([ancillary[0][2]])
+            seconds, nanoseconds = struct.unpack("qq", ancillary[0][2])
+            stamp_ns = seconds * 1_000_000_000 + nanoseconds
             return bool(before_ns - 1_000_000 <= stamp_ns <= time.time_ns() + 1_000_000)
         time.sleep(0.005)
     return False
-
-
-def stamps_ns(raw: Sequence[bytes]) -> Nanoseconds:
-    """Wall-clock stamps out of the kernel's (`struct timespec`); 0 where one is empty."""
-    parts = np.frombuffer(b"".join([each or _NO_STAMP for each in raw]), dtype=np.int64).reshape(-1, 2)
-    return np.asarray(parts[:, 0] * 1_000_000_000 + parts[:, 1])
 
 
 class WallClock:

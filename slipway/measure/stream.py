@@ -7,7 +7,7 @@ no finish reason, an error in place of text, JSON that is none, several answers 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Final
 
@@ -158,17 +158,18 @@ def read_stream(reads: Sequence[tuple[float, bytes]]) -> Answer:
     return answer
 
 
-def _payloads(reads: Sequence[tuple[float, bytes]]) -> Iterator[tuple[float, bytes]]:
+def _payloads(reads: Sequence[tuple[float, bytes]]) -> list[tuple[float, bytes]]:
     """Payloads of server-sent events, each with the arrival time of the read that ends its line."""
+    found: list[tuple[float, bytes]] = []
     at_s, rest = 0.0, b""
     for at_s, data in reads:
-        *lines, rest = (rest + data).split(b"\n")
-        for line in lines:
-            # Comments, `event:` lines and empty lines are legal between events.
-            if line.startswith(b"data:") and (payload := line[5:].strip()):
-                yield at_s, payload
-    if rest.startswith(b"data:") and (payload := rest[5:].strip()):
-        yield at_s, payload
+        lines = (rest + data).split(b"\n")
+        rest = lines.pop()
+        # Comments, `event:` lines and empty lines are legal between events.
+        found += [(at_s, payload) for line in lines if line[:5] == b"data:" and (payload := line[5:].strip())]
+    if rest[:5] == b"data:" and (payload := rest[5:].strip()):
+        found.append((at_s, payload))
+    return found
 
 
 def _chunk(payload: bytes) -> _Chunk:

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Iterator
 
 from slipway.errors import Busy, SlipwayError
+from slipway.measure import compiled
 from slipway.measure.datasets import DATASETS_VOLUME
 from slipway.platforms.check import Check, Health, Needs
 from slipway.platforms.port import Phase, Platform
@@ -45,6 +46,7 @@ def examine_all(name_or_path: str) -> Iterator[Check]:
     yield Check("profile", Health.OK, f"{profile.name} is what a profile must be")
     yield _lock(profile, name_or_path)
     yield _preflight(profile)
+    yield _measuring_client()
     yield from _platform(profile)
 
 
@@ -71,6 +73,13 @@ def _preflight(profile: Profile) -> Check:
         remedy = f"`slipway preflight {profile.name}` says what to do; `slipway explain {errors[0]}` why."
         return Check("preflight", Health.FAILED, f"no release because of {', '.join(errors)}", remedy)
     return Check("preflight", Health.OK, f"{len(findings)} findings, none keeps it from being released")
+
+
+def _measuring_client() -> Check:
+    if compiled.load(compiled.LIBRARY) is not None:
+        return Check("measuring client", Health.OK, "waits and reads in C")
+    seen = "waits and reads in Python, with the same figures but half as many streams a core"
+    return Check("measuring client", Health.WARNING, seen, "Install a C compiler, then Slipway again (`make setup`).")
 
 
 def _platform(profile: Profile) -> Iterator[Check]:

@@ -63,7 +63,7 @@ class _Server(socketserver.ThreadingTCPServer):
         self.handshake_pause_s = handshake_pause_s
         self.turn = threading.Lock() if one_at_a_time else contextlib.nullcontext()
         self.served: list[Served] = []
-        self.connections = 0
+        self.open: list[socket.socket] = []  # in the order they came; closed ones are kept
         self.ending = threading.Event()
         self.left = threading.Semaphore(0)
         """Released each time a client has closed a connection on which a stream stalled."""
@@ -78,8 +78,8 @@ class _Handler(socketserver.StreamRequestHandler):
     server: _Server
 
     def setup(self) -> None:
-        self.number = self.server.connections
-        self.server.connections += 1
+        self.number = len(self.server.open)
+        self.server.open.append(self.request)
         if self.server.security:
             time.sleep(self.server.handshake_pause_s)
             self.request = self.server.security.wrap_socket(self.request, server_side=True)

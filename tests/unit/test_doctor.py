@@ -19,6 +19,7 @@ from flows import doctor as prefect_doctor
 from slipway.cli import doctor as command
 from slipway.cli.main import app
 from slipway.errors import Busy, Misconfigured, Transient
+from slipway.measure import compiled
 from slipway.miniature import hub
 from slipway.platforms.check import Check, Health
 from slipway.platforms.local import diagnosis
@@ -145,6 +146,15 @@ def test_a_lock_of_another_profile_is_found(ward: Ward) -> None:
 def test_what_forbids_a_release_is_found(ward: Ward) -> None:
     ward.write(engine={"version": "0.5.24"})
     assert "release-not-recorded" in ward.look(exit_code=1)["preflight"]["seen"]
+
+
+def test_a_client_that_was_installed_without_a_compiler_is_a_warning(
+    ward: Ward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compiled, "load", lambda _path: None)
+    check = ward.look(exit_code=0)["measuring client"]
+    assert check["health"] == "warning"
+    assert "Install a C compiler" in check["remedy"]
 
 
 def test_servers_that_nobody_uses_are_found_and_stopped(ward: Ward) -> None:

@@ -31,6 +31,8 @@ from tests.support.measure_server import (
     serving,
 )
 
+pytestmark = pytest.mark.usefixtures("each_receiver")
+
 WIDE_S = 0.15  # two busy cores; what is measured lasts longer
 
 

@@ -8,6 +8,7 @@ import itertools
 import resource
 import socket
 import ssl
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,10 @@ import pytest
 
 from slipway.endpoint import Endpoint
 from slipway.errors import Misconfigured
+from slipway.measure import loop, stamps
 from slipway.measure.client import Observed, drive
 from slipway.measure.load import ClosedLoop, OpenLoop
 from slipway.measure.samples import parse
-from slipway.measure.stamps import kernel_stamps
 from tests.support.certificates import certify
 from tests.support.measure_server import (
     CUT,
@@ -38,6 +39,8 @@ from tests.support.measure_server import (
     same,
     serving,
 )
+
+pytestmark = pytest.mark.usefixtures("each_receiver")
 
 ONE_STREAM = ClosedLoop(1)
 GOOD = paced(completion([1, 2, 3]), [])
@@ -123,6 +126,30 @@ def test_with_one_stale_connection_all_that_idle_are() -> None:
     assert again not in used
 
 
+def test_connections_that_all_go_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that restarts: in one wake-up the request in flight is lost, and after it those that idle."""
+    monkeypatch.setattr(loop, "NAP_FROM_STREAMS", 0)
+    monkeypatch.setattr(loop, "NAP_NS", 100_000_000)
+    monkeypatch.setattr(loop, "LONGEST_NAP_NS", 100_000_000)
+    monkeypatch.setattr(stamps, "kernel_stamps", lambda: True)
+    restarted = threading.Event()
+
+    def script(body: dict[str, Any]) -> Sequence[Step]:
+        if number_of(body) < 4 or restarted.is_set():
+            return paced(completion([1, 2]), [0.2])
+        restarted.set()
+        mine = server.open.pop(server.served[-1].connection)
+        for connection in (mine, *server.open):
+            connection.shutdown(socket.SHUT_RDWR)
+        return []
+
+    with serving(script) as server:
+        load = OpenLoop((0.0, 0.0, 0.0, 0.0, 1.0))
+        observed = drive(Endpoint(server.url, "m"), [request(n) for n in range(5)], load, timeout_s=20)
+    assert errors(observed) == [""] * 5
+    assert restarted.is_set()
+
+
 @pytest.mark.parametrize("first", [b"HTTP/1.1 200", STREAM_HEAD, STREAM_HEAD + framed(b"data: {}")])
 def test_a_connection_that_brought_a_byte_is_not_stale(first: bytes) -> None:
     calls: list[int] = []
@@ -187,7 +214,7 @@ def test_tls(certified: tuple[Path, ssl.SSLContext]) -> None:
     gaps_s = [b - a for sample in samples for a, b in itertools.pairwise(sample.event_s)]
     assert gaps_s == pytest.approx([0.3, 0.2] * 6, abs=0.15)
     assert sum(exchange.connect_s > 0 for exchange in observed.exchanges) == 3
-    if kernel_stamps():
+    if stamps.kernel_stamps():
         assert observed.quality.stamps == "kernel"  # of the records, though they were opened later
 
 

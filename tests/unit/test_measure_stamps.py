@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import socket
 import time
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
 from slipway.endpoint import Endpoint
-from slipway.measure import loop, stamps
+from slipway.measure import compiled, stamps
 from slipway.measure.client import Observed, drive
+from slipway.measure.compiled import Compiled
 from slipway.measure.connection import Connection
 from slipway.measure.load import ClosedLoop
+from slipway.measure.readings import Readings
+from slipway.measure.receiver import Interpreted, Receiver, Turn
 from slipway.measure.samples import parse
 from tests.support.measure_server import completion, paced, request, same, serving
 
+with_each_receiver = pytest.mark.usefixtures("each_receiver")
 needs_kernel_stamps = pytest.mark.skipif(not stamps.kernel_stamps(), reason="this kernel stamps no TCP segments")
 COUNTS, GAPS_S = [1, 2, 3, 4, 5], [0.05, 0.1, 0.15, 0.1]
 
@@ -34,6 +39,7 @@ def measured(count: int = 1) -> tuple[Observed, list[list[float]]]:
     return observed, errors_s
 
 
+@with_each_receiver
 @needs_kernel_stamps
 def test_stamps_are_the_servers_times() -> None:
     observed, errors_s = measured(8)
@@ -46,31 +52,37 @@ def test_stamps_are_the_servers_times() -> None:
 def test_a_client_that_reads_late_still_stamps_right(monkeypatch: pytest.MonkeyPatch) -> None:
     receive = Connection.receive
 
-    def late(self: Connection, since_ns: int) -> bool:
+    def late(self: Connection, since_ns: int, readings: Readings) -> bool:
         time.sleep(0.02)
-        return receive(self, since_ns)
+        return receive(self, since_ns, readings)
 
     monkeypatch.setattr(Connection, "receive", late)
+    monkeypatch.setattr(compiled, "load", lambda _path: None)
     observed, errors_s = measured()
     assert observed.quality.lag_p50_s > 0.015
     assert abs(float(np.median(errors_s))) < 0.005
     assert observed.quality.complaints(0.1) == ()
 
 
+def stalling(turn: Callable[..., Turn]) -> Callable[..., Turn]:
+    def stalled(self: Receiver, until_ns: int, nap_ns: int, *, once: bool) -> Turn:
+        time.sleep(0.13)
+        return turn(self, until_ns, nap_ns, once=True)
+
+    return stalled
+
+
+@with_each_receiver
 @needs_kernel_stamps
 def test_a_client_so_late_that_events_merge_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    wait = loop._Loop._wait
-
-    def stalled(self: loop._Loop, due_ns: int | None) -> object:
-        time.sleep(0.13)
-        return wait(self, due_ns)
-
-    monkeypatch.setattr(loop._Loop, "_wait", stalled)
+    for receiver in (Compiled, Interpreted):
+        monkeypatch.setattr(receiver, "turn", stalling(receiver.turn))
     observed, _ = measured()
     assert observed.quality.merged_share > 0.01
     assert any("merged events" in complaint for complaint in observed.quality.complaints(0.1))
 
 
+@with_each_receiver
 @needs_kernel_stamps
 def test_events_that_the_server_merged_are_not_held_against_the_client() -> None:
     role, *events = completion(list(range(1, 40)))
@@ -81,6 +93,7 @@ def test_events_that_the_server_merged_are_not_held_against_the_client() -> None
     assert observed.quality.merged_share < 0.5
 
 
+@with_each_receiver
 def test_without_kernel_stamps_the_client_stamps_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stamps, "enable", lambda _sock: False)
     monkeypatch.setattr(stamps, "kernel_stamps", lambda: False)
@@ -129,9 +142,3 @@ def test_a_slewed_clock_is_followed(monkeypatch: pytest.MonkeyPatch) -> None:
     errors_ns = wall.monotonic_ns(np.array(stamped_ns)) - np.array(truth_ns)
     assert np.abs(errors_ns).max() < 2_000
     assert wall.drift_s == pytest.approx(0.0025)
-
-
-def test_stamps_are_read_as_the_kernel_writes_them() -> None:
-    raw = (1_700_000_000).to_bytes(8, "little") + (123_456_789).to_bytes(8, "little")
-    assert stamps.stamps_ns([raw, b""]).tolist() == [1_700_000_000_123_456_789, 0]
-    assert stamps.stamps_ns([]).tolist() == []

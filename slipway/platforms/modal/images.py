@@ -53,7 +53,7 @@ def source_digest(sources: tuple[str, ...]) -> str:
     """Digest of the modules that containers are given: other modules make other functions."""
     digest = hashlib.sha256()
     for root in (_directory(name) for name in sources):
-        for file in sorted(root.rglob("*.py")):
+        for file in sorted([*root.rglob("*.py"), *root.rglob("*.c")]):
             digest.update(f"{file.relative_to(root)}\0".encode() + file.read_bytes())
     return digest.hexdigest()
 
