@@ -1,4 +1,4 @@
-"""Runs Slipway's own client, as `slipway measure` does: `drive`, then `parse`.
+"""Runs Slipway's own client, as `slipway measure` does: `drive`, then `parse_all`.
 
 `python -m benchmarks.peers.slipway_driver URL STREAMS REQUESTS TOKENS OUT`
 """
@@ -18,7 +18,7 @@ from slipway.endpoint import Endpoint
 from slipway.measure.client import drive
 from slipway.measure.load import ClosedLoop
 from slipway.measure.metrics import tpot_s, ttft_s
-from slipway.measure.samples import parse
+from slipway.measure.samples import parse_all
 from slipway.measure.workload import ChatRequest
 
 TIMEOUT_S = 300.0
@@ -42,7 +42,7 @@ def main(url: str, streams: int, count: int, tokens: int, out: Path) -> None:
     before_s = cpu_s()
     observed = drive(Endpoint(url, "truth"), requests, ClosedLoop(streams), timeout_s=TIMEOUT_S)
     drive_cpu_s = cpu_s() - before_s
-    samples = [parse("bench", exchange) for exchange in observed.exchanges]
+    samples = parse_all("bench", observed.exchanges)
     work_cpu_s = cpu_s() - before_s
 
     failed = [sample.error for sample in samples if sample.error]

@@ -31,7 +31,7 @@ from slipway.measure.counters import from_metrics
 from slipway.measure.prompts.catalogue import SETS
 from slipway.measure.quality import Quality
 from slipway.measure.run import counted
-from slipway.measure.samples import Sample, parse
+from slipway.measure.samples import Sample, parse_all
 from slipway.measure.workload import ChatRequest, build, load_of
 from slipway.platforms.port import JobContext, Progress, ProgressSink
 from slipway.profile import Gate, Level, Profile, Workload
@@ -169,7 +169,7 @@ def _measure(
             tell = functools.partial(_tell, progress, len(taken.samples), workload.requests, name)
             load = load_of(workload, len(requests))
             observed = drive(endpoint, requests, load, timeout_s=timeout_s, on_done=tell)
-            taken.samples += [parse(name, exchange, block=block) for exchange in observed.exchanges]
+            taken.samples += parse_all(name, observed.exchanges, block=block)
             taken.qualities.append(observed.quality)
         counters = counted(candidate, before, served=sum(not sample.error for sample in mine.samples))
         save_samples(folder, name, tuple(mine.samples), merge(mine.qualities), counters)

@@ -28,7 +28,7 @@ _CONTEXT: Final = multiprocessing.get_context("spawn")
 def needed(streams: int, cpus: int, *, tls: bool) -> int:
     """How many processes a load takes.
 
-    One process reads some 60,000 events a second on a core, in 12 to 15 us each: 512 streams with a step of 7.7 ms.
+    One process reads some 60,000 events a second on a core, in 8 to 15 us each: 512 streams with a step of 7.7 ms.
     Under TLS each read must be decrypted (2.5 us) and looked at by itself, so half as many is on the safe side. More
     processes than half of the cores make it worse, not better: they take turns with each other, and with a server on
     the same machine, and each turn is a wait of milliseconds (on two cores, a second process moved the mean TTFT error

@@ -31,7 +31,7 @@ from slipway.measure.load import ClosedLoop, OpenLoop
 from slipway.measure.prompts.prompt import Prompt, generator
 from slipway.measure.prompts.stock import prose
 from slipway.measure.quality import Quality
-from slipway.measure.samples import Sample, parse
+from slipway.measure.samples import Sample, parse, parse_all
 from slipway.measure.workload import ChatRequest, build, chat_request, digest, load_of
 from slipway.profile import Workload
 
@@ -140,7 +140,7 @@ def _take(
 ) -> tuple[tuple[Sample, ...], Quality, Counters | None]:
     before = from_metrics(metrics_text(endpoint))
     observed = drive(endpoint, requests, load, timeout_s=timeout_s, on_done=on_done)
-    samples = tuple(parse(name, exchange) for exchange in observed.exchanges)
+    samples = tuple(parse_all(name, observed.exchanges))
     served = sum(not sample.error for sample in samples)
     if not served:
         raise _nothing_served(endpoint, samples)

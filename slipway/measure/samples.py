@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
@@ -14,10 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from slipway.errors import Corrupt
+from slipway.garbage import uncollected
 from slipway.measure.exchange import Exchange
 from slipway.measure.stream import EMPTY_ANSWER, Answer, read_stream
 
-__all__ = ["EMPTY_ANSWER", "Sample", "about", "from_parquet", "parse", "to_parquet"]
+__all__ = ["EMPTY_ANSWER", "Sample", "about", "from_parquet", "parse", "parse_all", "to_parquet"]
 
 _BEGINNING = 300
 """So many bytes of an error's body are quoted."""
@@ -120,6 +121,12 @@ def parse(workload: str, exchange: Exchange, *, block: int = 0) -> Sample:
         queue_s=answer.queue_s,
         error=error,
     )
+
+
+def parse_all(workload: str, exchanges: Iterable[Exchange], *, block: int = 0) -> list[Sample]:
+    """Make a sample of each exchange; arguments as for `parse`."""
+    with uncollected():  # a tenth of the time
+        return [parse(workload, exchange, block=block) for exchange in exchanges]
 
 
 def _beginning(exchange: Exchange) -> str:

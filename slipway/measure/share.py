@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import gc
 import resource
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from slipway.endpoint import Endpoint
 from slipway.errors import Misconfigured
+from slipway.garbage import uncollected
 from slipway.measure import readout
 from slipway.measure.exchange import Exchange
 from slipway.measure.load import ClosedLoop, OpenLoop
@@ -74,21 +73,9 @@ def observe(
         on_ready()
         return _unsent(share, f"ConnectError: {failure}", on_done)
     requests = [target.request(body) for body in share.bodies]
-    with _no_garbage_collection():
+    with uncollected():  # a collection would stop the loop while it visits all that has been received
         record = run(Plan(target, requests, share.load, share.timeout_s), on_done=on_done, on_ready=on_ready)
         return Observed(*readout.read(record, share.request_ids, began))
-
-
-@contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """A collection would stop the loop for as long as it takes to visit all that has been received."""
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collecting:
-            gc.enable()
 
 
 def _unsent(share: Share, error: str, on_done: Callable[[int], None]) -> Observed:

@@ -165,8 +165,10 @@ def _payloads(reads: Sequence[tuple[float, bytes]]) -> list[tuple[float, bytes]]
     for at_s, data in reads:
         lines = (rest + data).split(b"\n")
         rest = lines.pop()
-        # Comments, `event:` lines and empty lines are legal between events.
-        found += [(at_s, payload) for line in lines if line[:5] == b"data:" and (payload := line[5:].strip())]
+        for line in lines:
+            # Comments, `event:` lines and empty lines are legal between events.
+            if line[:5] == b"data:" and (payload := line[5:].strip()):
+                found.append((at_s, payload))
     if rest[:5] == b"data:" and (payload := rest[5:].strip()):
         found.append((at_s, payload))
     return found

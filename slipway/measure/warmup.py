@@ -18,7 +18,7 @@ from slipway.measure import metrics
 from slipway.measure.client import drive
 from slipway.measure.density import density
 from slipway.measure.load import ClosedLoop
-from slipway.measure.samples import EMPTY_ANSWER, Sample, parse
+from slipway.measure.samples import EMPTY_ANSWER, Sample, parse_all
 from slipway.measure.workload import ChatRequest, build
 from slipway.profile import Warmup, Workload
 
@@ -115,7 +115,7 @@ def _prompt(name: str, characters: int) -> ChatRequest:
 
 def _send(endpoint: Endpoint, requests: list[ChatRequest], concurrency: int, timeout_s: float) -> list[Sample]:
     observed = drive(endpoint, requests, ClosedLoop(concurrency), timeout_s=timeout_s)
-    samples = [parse("warm-up", exchange) for exchange in observed.exchanges]
+    samples = parse_all("warm-up", observed.exchanges)
     # Whether the model has something to say is for the gates to judge; here it need only be served.
     if failed := [sample for sample in samples if sample.error not in {"", EMPTY_ANSWER}]:
         raise Crashed(

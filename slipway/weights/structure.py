@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from slipway.errors import Corrupt
+from slipway.garbage import uncollected
 from slipway.weights.architecture import AnyConfig, BlockQuantization, GlmMoeDsaConfig, optional, required
 from slipway.weights.manifest import Manifest
 from slipway.weights.numerics import SCALE_SUFFIX
@@ -56,22 +55,10 @@ def check_structure(model_dir: Path, manifest: Manifest, header_sha256: Mapping[
         Corrupt: Naming file and tensor.
     """
     try:
-        with _no_garbage_collection():
+        with uncollected():  # a big model has 120,000 tensors: looking for cycles takes a quarter of the time
             _check_all(model_dir, manifest, header_sha256)
     except Corrupt as error:
         raise Corrupt(error.message, remedy=_REMEDY) from error
-
-
-@contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """A big model's 120,000 tensors are no cycles: looking for some among them takes a quarter of the time."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def _check_all(model_dir: Path, manifest: Manifest, header_sha256: Mapping[str, str] | None) -> None:
