@@ -147,7 +147,11 @@ def test_session_keeps_what_it_asks_and_ends_with_the_questions(
         return SimpleNamespace(exchanges=exchanges, quality=seen({"math": []}).quality["math"])
 
     monkeypatch.setattr(session_module, "drive", drive)
-    monkeypatch.setattr(session_module, "parse", lambda _name, each, block: dataclasses.replace(each, block=block))
+    monkeypatch.setattr(
+        session_module,
+        "parse_all",
+        lambda _name, all_, block: [dataclasses.replace(each, block=block) for each in all_],
+    )
     monkeypatch.setattr("slipway.gates.looks.available", lambda _workload: 24)
     chosen = profile(spec.model_copy(update={"requests": 18, "blocks": 2}), statistic="share", at_least=0.5)
     save_facts(tmp_path / "evidence", Facts())
