@@ -43,8 +43,8 @@ def _packages() -> Check:
 
 def _server() -> Check:
     """Whether the server that commands and workers use answers, and is not of another release."""
-    from prefect.client.orchestration import get_client  # noqa: PLC0415  # takes seconds, and only here
-    from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings  # noqa: PLC0415
+    from prefect.client.orchestration import get_client  # noqa: PLC0415 - takes seconds, and only here
+    from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings  # noqa: PLC0415 - with it
 
     url = PREFECT_API_URL.value()
     if not url:

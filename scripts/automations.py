@@ -69,9 +69,9 @@ def main() -> int:
     try:
         names = create(block_id(parser.parse_args().block))
     except SlipwayError as error:
-        print(error, file=sys.stderr)  # noqa: T201 - a program for people
+        print(error, file=sys.stderr)
         return error.exit_code
-    print("\n".join(names))  # noqa: T201
+    print("\n".join(names))
     return 0
 
 

@@ -213,13 +213,13 @@ def main() -> int:
         if what == "keep":
             return keep(place)
         if what == "down":
-            print("ended" if down(place) else "nothing ran")  # noqa: T201 - a program for people
+            print("ended" if down(place) else "nothing ran")
             return 0
         up(place)
     except SlipwayError as error:
-        print(error, file=sys.stderr)  # noqa: T201
+        print(error, file=sys.stderr)
         return error.exit_code
-    print(f"Prefect: {place.url} (logs in {place.directory})\nexport PREFECT_API_URL={place.url}/api")  # noqa: T201
+    print(f"Prefect: {place.url} (logs in {place.directory})\nexport PREFECT_API_URL={place.url}/api")
     return 0
 
 

@@ -22,6 +22,6 @@ def each_receiver(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
 
     if request.param == "interpreted":
         monkeypatch.setattr(compiled, "load", lambda _path: None)
-    elif compiled.load(compiled.LIBRARY) is None:
-        pytest.skip("Slipway was installed where no C compiler is")
+    else:
+        assert compiled.load(compiled.LIBRARY), "install a C compiler (Debian: gcc, libc6-dev), then `make setup`"
     return str(request.param)

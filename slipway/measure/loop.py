@@ -239,7 +239,7 @@ class _Loop:
             Whether that was all: nothing is due, and nothing happened that could make it.
         """
         now_ns = time.perf_counter_ns()
-        sweep_ns = now_ns + SWEEP_NS + MS_NS
+        sweep_ns = now_ns + SWEEP_NS + MS_NS  # a receiver may return a millisecond early
         until_ns = sweep_ns if due_ns is None else min(due_ns, sweep_ns)
         nap_ns = self._nap_ns if self._may_nap and self._in_flight >= NAP_FROM_STREAMS else 0
         turn = self._receiver.turn(until_ns, nap_ns, once=bool(self._unswept))

@@ -78,7 +78,7 @@ def _preflight(profile: Profile) -> Check:
 def _measuring_client() -> Check:
     if compiled.load(compiled.LIBRARY) is not None:
         return Check("measuring client", Health.OK, "waits and reads in C")
-    seen = "waits and reads in Python, with the same figures but half as many streams a core"
+    seen = "waits and reads in Python, with the same figures for half as much processor time again"
     return Check("measuring client", Health.WARNING, seen, "Install a C compiler, then Slipway again (`make setup`).")
 
 

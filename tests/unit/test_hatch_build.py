@@ -32,7 +32,6 @@ def built(checkout: Path) -> dict[str, Any]:
     return build_data
 
 
-@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
 def test_the_library_goes_into_a_wheel_for_this_platform(checkout: Path) -> None:
     told = built(checkout)
     assert told["artifacts"] == [LIBRARY.as_posix()]
@@ -59,7 +58,6 @@ def test_without_a_compiler_the_wheel_is_for_all(
     assert list((checkout / SOURCE.parent).iterdir()) == [checkout / SOURCE]
 
 
-@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
 def test_a_source_that_does_not_compile_leaves_the_library_alone(checkout: Path) -> None:
     (checkout / LIBRARY).write_bytes(b"in use")
     (checkout / SOURCE).write_text("int receive(")
@@ -72,6 +70,4 @@ def test_a_source_that_does_not_compile_leaves_the_library_alone(checkout: Path)
 
 def test_what_was_installed_is_of_this_source() -> None:
     """`make setup` compiles again when the source changes; a stale library would be passed over without a word."""
-    if not compiled.LIBRARY.exists():
-        pytest.skip("Slipway was installed where no C compiler is")
     assert compiled.load(compiled.LIBRARY) is not None

@@ -142,3 +142,12 @@ def test_a_slewed_clock_is_followed(monkeypatch: pytest.MonkeyPatch) -> None:
     errors_ns = wall.monotonic_ns(np.array(stamped_ns)) - np.array(truth_ns)
     assert np.abs(errors_ns).max() < 2_000
     assert wall.drift_s == pytest.approx(0.0025)
+
+
+def test_stamps_are_read_as_the_kernel_writes_them() -> None:
+    readings = Readings()
+    readings.add(5, 3, (1_700_000_000).to_bytes(8, "little") + (123_456_789).to_bytes(8, "little"))
+    readings.add(7, 6, b"")
+    assert readings.table().tolist() == [(5, 3, 1_700_000_000, 123_456_789), (7, 6, 0, 0)]
+    assert (len(readings), readings.taken_ns(1)) == (2, 7)
+    assert Readings().table().tolist() == []
